@@ -1,0 +1,313 @@
+"""What the rest of the program may expect of the outside world, as Protocols with their semantics.
+
+Adapters live in ``services/`` and ``records/``; every adapter of a port passes the same contract suite
+(``tests/contract``). Handlers see the world only through the `Services` bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from jobqueue.tasks import Analysis, DocumentInfo, DocumentText, Extraction, Summary, Usage
+
+# ── storage ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """A stored object: its key, size and SHA-256 (64 hex digits)."""
+
+    key: str
+    size_bytes: int
+    sha256: str
+
+
+class BlobStore(Protocol):
+    """Objects under ``/``-separated keys (``tenant/kind/id/name``), each at most ``max_bytes`` long.
+
+    A key is made of segments of ``[A-Za-z0-9._-]``; anything else, and ``.`` or ``..``, is refused with
+    `InvalidInput`. A missing key raises `NotFound`; an unreachable store raises `Unavailable`.
+    """
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Blob:
+        """Store a stream under ``key``, replacing what was there.
+
+        Atomic: readers see the old object or the whole new one, and a failed or cancelled put leaves nothing.
+
+        Raises:
+            LimitExceeded: the stream is longer than ``max_bytes``.
+        """
+        ...
+
+    async def put_file(self, key: str, path: Path) -> Blob:
+        """Store a local file under ``key``; atomic as `put`."""
+        ...
+
+    async def put_bytes(self, key: str, data: bytes) -> Blob:
+        """Store ``data`` under ``key``; atomic as `put`."""
+        ...
+
+    def stream(self, key: str, *, chunk_bytes: int = 1 << 18) -> AsyncIterator[bytes]:
+        """The object's bytes in order."""
+        ...
+
+    async def read(self, key: str, *, max_bytes: int) -> bytes:
+        """The whole object.
+
+        Raises:
+            LimitExceeded: it is longer than ``max_bytes``.
+        """
+        ...
+
+    def local(self, key: str) -> AbstractAsyncContextManager[Path]:
+        """The object as a file on this machine, readable while the context is open; never to be written to."""
+        ...
+
+    async def exists(self, key: str) -> bool:
+        """Whether the key holds an object."""
+        ...
+
+    async def delete(self, key: str) -> bool:
+        """Remove the object; False when there was none."""
+        ...
+
+    def keys(self, prefix: str) -> AsyncIterator[str]:
+        """Every key that starts with ``prefix``, in no promised order."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+# ── sandbox ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one sandboxed call may use. ``wall_s`` is wall-clock, ``cpu_s`` processor seconds."""
+
+    wall_s: float = 120.0
+    cpu_s: int = 120
+    memory_bytes: int = 1_500_000_000
+    file_bytes: int = 512_000_000
+
+
+class Sandbox(Protocol):
+    """Runs blocking code that touches hostile bytes, in child processes with limits."""
+
+    async def run(self, function: str, /, *args: Any, limits: Limits | None = None, **kwargs: Any) -> Any:
+        """Call ``"package.module:function"`` in a child and return its answer.
+
+        Only functions below the allowed packages are called; arguments and answers are plain data
+        (what msgpack carries). The child and everything it started is killed when the limit passes or the caller
+        is cancelled, and replaced; one call's death never touches another's.
+
+        Raises:
+            LimitExceeded: wall clock, CPU, memory or file size; the message says which, and the limit.
+            SandboxCrashed: the child died of something else.
+            JobqueueError: what the function itself raised, rebuilt by class; any other exception of the
+                function comes back as `JobFailed`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Kill every child."""
+        ...
+
+
+# ── contract models ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ContractModel(Protocol):
+    """One provider of contract analysis: offline rules, OpenAI, Anthropic.
+
+    Every quote in an answer is verbatim: ``document.pages[q.page - 1].text[q.start:q.end] == q.text``.
+
+    Raises (each method):
+        ProviderBusy, Unavailable: try again later.
+        RefusedRequest: never.
+    """
+
+    @property
+    def name(self) -> str:
+        """Provider and model, as ``offline/rules-1``."""
+        ...
+
+    async def extract(self, document: DocumentText) -> tuple[Extraction, Usage]:
+        """The facts of the contract."""
+        ...
+
+    async def summarise(self, document: DocumentText) -> tuple[Summary, Usage]:
+        """A summary of at most 2,500 characters."""
+        ...
+
+    async def analyse(self, document: DocumentText) -> tuple[Analysis, Usage]:
+        """Clauses present and missing, risks, inconsistencies."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+# ── records ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """One uploaded file. ``state``: ``received``, ``accepted``, ``rejected``."""
+
+    id: str
+    tenant_id: str
+    name: str
+    blob_key: str
+    size_bytes: int
+    sha256: str
+    state: str
+    created_at: datetime
+    info: DocumentInfo | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContractRecord:
+    """What is known of one file as a contract. Parts are None until their step has run."""
+
+    id: str
+    tenant_id: str
+    file_id: str
+    created_at: datetime
+    text_key: str | None = None
+    extraction: Extraction | None = None
+    summary: Summary | None = None
+    analysis: Analysis | None = None
+    usage: Mapping[str, Usage] = field(default_factory=dict)
+    reports: Mapping[str, str] = field(default_factory=dict)  # format -> blob key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRecord:
+    """One task as submitted, and how it ended. ``spec`` is the flow as `jobqueue.flows.Flow.to_data` gives it."""
+
+    id: str
+    tenant_id: str
+    kind: str
+    state: str
+    created_at: datetime
+    finished_at: datetime | None = None
+    file_id: str | None = None
+    contract_id: str | None = None
+    error: str | None = None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """Who did what to which thing; ids only, never personal data. ``actor`` is ``key:<id>`` or ``worker:<queue>``."""
+
+    tenant_id: str
+    actor: str
+    action: str
+    subject: str
+    at: datetime
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyRecord:
+    """An API key; only the SHA-256 of the 256-bit secret is kept (64 hex digits)."""
+
+    id: str
+    tenant_id: str
+    name: str
+    sha256: str
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+class UnitOfWork(Protocol):
+    """Reads and writes that land together or not at all. A row of another tenant is as good as missing.
+
+    ``get_*`` raise `NotFound`; ``add_*`` with an id that exists raise `Conflict`.
+    """
+
+    async def add_file(self, file: FileRecord) -> None: ...
+    async def get_file(self, tenant_id: str, file_id: str) -> FileRecord: ...
+    async def save_file(self, file: FileRecord) -> None:
+        """Write every column of an existing row."""
+        ...
+
+    async def add_contract(self, contract: ContractRecord) -> None: ...
+    async def get_contract(self, tenant_id: str, contract_id: str) -> ContractRecord: ...
+    async def save_contract_part(self, tenant_id: str, contract_id: str, **parts: Any) -> None:
+        """Set some of ``text_key extraction summary analysis``, or one entry each of the maps ``usage`` and
+        ``reports``; the other parts stay (three steps write to one contract at a time)."""
+        ...
+
+    async def add_task(self, task: TaskRecord) -> None: ...
+    async def get_task(self, tenant_id: str, task_id: str) -> TaskRecord: ...
+    async def list_tasks(self, tenant_id: str, *, limit: int = 50) -> Sequence[TaskRecord]:
+        """Newest first."""
+        ...
+
+    async def finish_task(self, tenant_id: str, task_id: str, *, state: str, error: str | None, at: datetime) -> None:
+        """Record how a task ended; the same end twice is one end, and an unknown task is ignored."""
+        ...
+
+    async def audit(self, entry: AuditEntry) -> None:
+        """Append; there is no way to change or remove an entry."""
+        ...
+
+    async def audit_trail(self, tenant_id: str, *, limit: int = 100) -> Sequence[AuditEntry]:
+        """Newest first."""
+        ...
+
+    async def add_api_key(self, key: ApiKeyRecord) -> None: ...
+    async def find_api_key(self, sha256: str) -> ApiKeyRecord | None:
+        """The unrevoked key with this hash, of whatever tenant."""
+        ...
+
+    async def prune(self, *, finished_before: datetime) -> int:
+        """Delete task rows that finished before then; how many."""
+        ...
+
+
+class Records(Protocol):
+    """The database. An unreachable database raises `Unavailable`."""
+
+    def unit(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        ...
+
+    async def migrate(self) -> None:
+        """Bring the schema to this version; safe to call from several processes at once."""
+        ...
+
+    async def ping(self) -> None:
+        """Raise `Unavailable` unless the database answers."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What a handler gets as ``ctx["services"]``."""
+
+    blobs: BlobStore
+    sandbox: Sandbox
+    records: Records
+    model: ContractModel
+    temp_dir: Path
+    max_upload_bytes: int = 100_000_000
+    max_pages: int = 2_000
+    ocr_languages: str = "eng"
+    text_engine: str = "pymupdf"

@@ -1,0 +1,248 @@
+"""What jobs of this product carry and give back: the models that cross from handler to handler.
+
+Large things (files, page texts, reports) stay in storage; jobs carry ids. Every model is frozen, and unknown fields
+are ignored on reading, so that an older worker can read what a newer one wrote.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Model(BaseModel):
+    """Base of the models below: immutable, tolerant of fields from a newer version."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+# ── documents ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class DocumentInfo(Model):
+    """What ingest found out about a file without reading its text.
+
+    Attributes:
+        mime_type: type by content, never by name.
+        extension: the usual extension of that type, with the dot.
+        sha256: 64 hex digits.
+        size_bytes: of the file as uploaded.
+        pages: page (or frame) count, >= 1.
+        metadata: title, author, producer, creation date, as plain strings; only what the file has.
+        warnings: what a person should know though the file is accepted (an extension that doesn't match, …).
+    """
+
+    mime_type: str
+    extension: str
+    sha256: str
+    size_bytes: int
+    pages: int
+    metadata: dict[str, str] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
+
+
+class PageSource(StrEnum):
+    """Where a page's text came from."""
+
+    TEXT = "text"  # the file's own text layer
+    OCR = "ocr"
+    EMPTY = "empty"  # looked at by both; there is nothing
+
+
+class PageText(Model):
+    """One page's text.
+
+    Attributes:
+        number: 1-based.
+        text: UTF-8 text, lines ended by ``\\n``, no NUL.
+        confidence: 0..1; 1.0 for a text layer, the mean word confidence for OCR.
+        seconds: wall time spent on the page.
+    """
+
+    number: int
+    text: str
+    source: PageSource
+    confidence: float
+    seconds: float = 0.0
+
+
+class DocumentText(Model):
+    """All pages of one document in order."""
+
+    pages: list[PageText]
+
+    @property
+    def characters(self) -> int:
+        """Total length of all pages' text."""
+        return sum(len(page.text) for page in self.pages)
+
+
+# ── contracts ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+DocumentClass = Literal[
+    "purchase_agreement", "lease", "addendum", "disclosure", "listing", "title", "inspection", "hoa", "loan",
+    "invoice", "id", "other",
+]  # fmt: skip
+
+
+class Quote(Model):
+    """A verbatim passage: ``page.text[start:end] == text``, page 1-based, offsets in characters of that page."""
+
+    page: int
+    start: int
+    end: int
+    text: str
+
+
+class Fact(Model):
+    """One fact found in a contract.
+
+    Attributes:
+        kind: ``buyer``, ``seller``, ``landlord``, ``tenant``, ``party``, ``property_address``, ``legal_description``,
+            ``purchase_price``, ``earnest_money``, ``deposit``, ``rent``, ``term``, ``agreement_date``,
+            ``closing_date``, ``commencement_date``, ``expiration_date``, ``inspection_deadline``,
+            ``financing_deadline``, ``governing_law``, and as later versions add.
+        value: normalised: dates ISO 8601, money ``"425000.00 USD"``, names and addresses on one line.
+        quote: where it stands.
+        confidence: 0..1.
+    """
+
+    kind: str
+    value: str
+    quote: Quote
+    confidence: float
+
+
+class Extraction(Model):
+    """The facts of one contract, best first within each kind."""
+
+    document_class: DocumentClass
+    class_confidence: float
+    facts: list[Fact]
+
+    def first(self, kind: str) -> Fact | None:
+        """The best fact of a kind, or None."""
+        return next((fact for fact in self.facts if fact.kind == kind), None)
+
+
+class KeyPoint(Model):
+    """One sentence of a summary and the passage that supports it."""
+
+    text: str
+    quote: Quote | None = None
+
+
+class Summary(Model):
+    """A summary of at most 2,500 characters; every number, date and name in it stands in the document."""
+
+    text: str
+    key_points: list[KeyPoint]
+
+
+class Severity(StrEnum):
+    """How much a finding matters."""
+
+    INFO = "info"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class Clause(Model):
+    """A clause category that a contract of this class usually has, and whether it was found.
+
+    ``name`` is a stable identifier (``financing_contingency``), ``title`` its English name.
+    """
+
+    name: str
+    title: str
+    present: bool
+    quote: Quote | None = None
+
+
+class Finding(Model):
+    """Something a person should look at: a missing clause, an inconsistency, a risk."""
+
+    code: str
+    severity: Severity
+    title: str
+    detail: str
+    quote: Quote | None = None
+
+
+class Analysis(Model):
+    """Clauses present and missing, and findings, worst first."""
+
+    clauses: list[Clause]
+    findings: list[Finding]
+
+
+class Usage(Model):
+    """What an answer cost; zeros for the offline provider."""
+
+    provider: str
+    model: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+
+
+# ── reports ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Report(Model):
+    """Everything an exported report is made from; rendering adds nothing of its own.
+
+    Attributes:
+        generated_at: aware; printed on the cover, and the PDF's creation date (same report, same bytes).
+    """
+
+    title: str
+    file_name: str
+    generated_at: datetime
+    document: DocumentInfo
+    pages: list[PageText]
+    extraction: Extraction
+    summary: Summary
+    analysis: Analysis
+    usage: list[Usage] = Field(default_factory=list)
+
+
+class StepView(Model):
+    """One step of a task as people see it."""
+
+    name: str
+    job_id: str
+    queue: str
+    function: str
+    state: str
+    attempt: int = 0
+    done: int = 0
+    total: int = 0
+    message: str = ""
+    seconds: float | None = None
+    error: str | None = None
+
+
+class TaskView(Model):
+    """One task (a flow of jobs under one id) as people see it.
+
+    Attributes:
+        state: ``queued``, ``running``, ``succeeded``, ``failed``, ``cancelled``.
+        progress: 0..1 over all steps.
+        result: what the finished task gives: storage keys of reports, extracted facts.
+    """
+
+    id: str
+    kind: str
+    tenant_id: str
+    state: str
+    progress: float
+    steps: list[StepView]
+    created_at: datetime
+    finished_at: datetime | None = None
+    error: str | None = None
+    result: dict[str, Any] | None = None
