@@ -11,9 +11,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from jobqueue.tasks import Analysis, DocumentInfo, DocumentText, Extraction, Summary, Usage
+from jobqueue.flows import Flow
+from jobqueue.tasks import Analysis, DocumentInfo, DocumentText, Extraction, QueueView, Summary, TaskView, Usage
 
 # ── storage ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -295,6 +296,43 @@ class Records(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
+        ...
+
+
+# ── the queue, as the server and the command see it ──────────────────────────────────────────────────────────────
+
+CancelAnswer = Literal["cancelled", "cancelling", "finished"]
+
+
+class TaskQueue(Protocol):
+    """Tasks (flows of jobs under one id) and queues. Unreachable Redis raises `Unavailable`."""
+
+    async def submit(self, flow: Flow) -> bool:
+        """Store the flow and enqueue what is ready; False (and nothing done) when the id is taken.
+
+        Safe to repeat after an error: nothing is enqueued twice.
+        """
+        ...
+
+    async def view(self, task_id: str) -> TaskView:
+        """The live state of a task, as long as Redis keeps it (a day past its end); else `NotFound`."""
+        ...
+
+    async def cancel(self, task_id: str) -> CancelAnswer:
+        """Cancel every job of the task: ``cancelled`` when none was running, ``cancelling`` while running ones
+        are being stopped (within 1 s), ``finished`` when there was nothing left to cancel. `NotFound` as `view`."""
+        ...
+
+    def watch(self, task_id: str) -> AsyncIterator[TaskView]:
+        """The task's view now and after each change, until it has finished; `NotFound` as `view`."""
+        ...
+
+    async def queues(self) -> list[QueueView]:
+        """Every configured queue."""
+        ...
+
+    async def ping(self) -> None:
+        """Raise `Unavailable` unless Redis answers."""
         ...
 
 

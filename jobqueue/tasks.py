@@ -6,11 +6,13 @@ are ignored on reading, so that an older worker can read what a newer one wrote.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from jobqueue.flows import Flow, Step
 
 
 class Model(BaseModel):
@@ -246,3 +248,62 @@ class TaskView(Model):
     finished_at: datetime | None = None
     error: str | None = None
     result: dict[str, Any] | None = None
+
+
+class QueueView(Model):
+    """One queue as people see it. Counts are of this moment; ``counters`` since the queue was first used."""
+
+    name: str
+    waiting: int
+    deferred: int
+    running: int
+    dead: int
+    workers: int
+    counters: dict[str, int] = Field(default_factory=dict)
+
+
+# ── the product's flows ──────────────────────────────────────────────────────────────────────────────────────────
+
+LLM_STEPS = {"analyse": "analyse_contract", "summarise": "summarise_contract", "extract": "extract_terms"}
+
+
+def _flow(task_id: str, kind: str, tenant_id: str, *steps: Step) -> Flow:
+    return Flow(id=task_id, kind=kind, tenant_id=tenant_id, created_at=datetime.now(UTC), steps=steps)
+
+
+def _llm_steps(kwargs: dict[str, Any], needs: tuple[str, ...]) -> list[Step]:
+    return [Step(name=n, queue="llm", function=f, kwargs=kwargs, needs=needs) for n, f in LLM_STEPS.items()]
+
+
+def process_file(*, task_id: str, tenant_id: str, file_id: str, contract_id: str) -> Flow:
+    """The intake flow: ingest -> ocr -> (analyse, summarise, extract) -> export."""
+    file = {"tenant_id": tenant_id, "file_id": file_id}
+    contract = {"tenant_id": tenant_id, "contract_id": contract_id}
+    return _flow(
+        task_id,
+        "process_file",
+        tenant_id,
+        Step(name="ingest", queue="ingest", function="ingest_document", kwargs=file),
+        Step(name="ocr", queue="ocr", function="ocr_document", kwargs={**file, **contract}, needs=("ingest",)),
+        *_llm_steps(contract, needs=("ocr",)),
+        Step(name="export", queue="export", function="export_report", kwargs=contract, needs=tuple(LLM_STEPS)),
+    )
+
+
+def ocr_file(*, task_id: str, tenant_id: str, file_id: str, contract_id: str) -> Flow:
+    """Read one accepted file's text again."""
+    kwargs = {"tenant_id": tenant_id, "file_id": file_id, "contract_id": contract_id}
+    return _flow(task_id, "ocr_file", tenant_id, Step(name="ocr", queue="ocr", function="ocr_document", kwargs=kwargs))
+
+
+def analyze_contract(*, task_id: str, tenant_id: str, contract_id: str) -> Flow:
+    """Analyse, summarise and extract a contract whose text is there."""
+    contract = {"tenant_id": tenant_id, "contract_id": contract_id}
+    return _flow(task_id, "analyze_contract", tenant_id, *_llm_steps(contract, needs=()))
+
+
+def export_contract(*, task_id: str, tenant_id: str, contract_id: str, formats: list[str]) -> Flow:
+    """Write reports (``pdf``, ``docx``) of an analysed contract."""
+    kwargs = {"tenant_id": tenant_id, "contract_id": contract_id, "formats": formats}
+    step = Step(name="export", queue="export", function="export_report", kwargs=kwargs)
+    return _flow(task_id, "export_contract", tenant_id, step)
