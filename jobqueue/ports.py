@@ -247,8 +247,11 @@ class UnitOfWork(Protocol):
     async def add_contract(self, contract: ContractRecord) -> None: ...
     async def get_contract(self, tenant_id: str, contract_id: str) -> ContractRecord: ...
     async def save_contract_part(self, tenant_id: str, contract_id: str, **parts: Any) -> None:
-        """Set some of ``text_key extraction summary analysis``, or one entry each of the maps ``usage`` and
-        ``reports``; the other parts stay (three steps write to one contract at a time)."""
+        """Set some parts of a contract; the other parts stay (three steps write to one contract at a time).
+
+        Parts: ``text_key extraction summary analysis``, or entries of the maps ``usage`` and ``reports``,
+        which are merged into what is there.
+        """
         ...
 
     async def add_task(self, task: TaskRecord) -> None: ...
@@ -319,8 +322,11 @@ class TaskQueue(Protocol):
         ...
 
     async def cancel(self, task_id: str) -> CancelAnswer:
-        """Cancel every job of the task: ``cancelled`` when none was running, ``cancelling`` while running ones
-        are being stopped (within 1 s), ``finished`` when there was nothing left to cancel. `NotFound` as `view`."""
+        """Cancel every job of the task.
+
+        ``cancelled`` when none was running, ``cancelling`` while running ones are being stopped (within 1 s),
+        ``finished`` when there was nothing left to cancel. `NotFound` as `view`.
+        """
         ...
 
     def watch(self, task_id: str) -> AsyncIterator[TaskView]:

@@ -104,6 +104,7 @@ def load(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as exc:
         reasons = "; ".join(
-            f"JOBQUEUE_{str(error['loc'][0]).upper() if error['loc'] else '*'}: {error['msg']}" for error in exc.errors()
+            f"JOBQUEUE_{str(error['loc'][0]).upper() if error['loc'] else '*'}: {error['msg']}"
+            for error in exc.errors()
         )
         raise ConfigError(f"settings are wrong: {reasons}") from exc

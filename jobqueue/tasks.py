@@ -59,7 +59,7 @@ class PageText(Model):
 
     Attributes:
         number: 1-based.
-        text: UTF-8 text, lines ended by ``\\n``, no NUL.
+        text: UTF-8 text, lines ended by a line feed, no NUL.
         confidence: 0..1; 1.0 for a text layer, the mean word confidence for OCR.
         seconds: wall time spent on the page.
     """
