@@ -71,6 +71,29 @@ def new_id(kind: str) -> str:
     return f"{kind}-" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
+def payload(
+    function: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    enqueued_ms: int,
+    attempt: int | None = None,
+    expires_ms: int | None = None,
+    meta: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The dictionary that stands for a job: arq's five keys, then ours.
+
+    >>> sorted(payload("f", (), {}, enqueued_ms=0))
+    ['a', 'et', 'f', 'k', 't', 'v']
+    """
+    data: dict[str, Any] = {"t": attempt, "f": function, "a": args, "k": kwargs, "et": enqueued_ms, "v": SCHEMA_VERSION}
+    if expires_ms is not None:
+        data["x"] = expires_ms
+    if meta:
+        data["m"] = meta
+    return data
+
+
 # ── codec ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _EXT_EXCEPTION: Final = 1

@@ -1,0 +1,111 @@
+"""Flows in Redis: one hash per flow, in a slot of its own, advanced by whoever relays a finished step.
+
+Every verb can be repeated without harm, and two relays may advance one flow at the same time: marking a step is one
+command on one field, the decision is made from the fields read after it, and enqueueing is once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+from arq.utils import timestamp_ms
+
+from jobqueue.broker.keys import FLOW_FINISHED_TTL_MS, FLOW_TTL_MS, QueueKeys, flow_key, queue_name
+from jobqueue.broker.scripts import EnqueueSpec, Scripts
+from jobqueue.flows import Flow, FlowState, Step, StepState, outcome, ready
+from jobqueue.job import encode, payload
+
+_SPEC: Final = "spec"
+_STEP: Final = "step:"
+_ERROR: Final = "error"
+_ENDED: Final = "ended_ms"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFlow:
+    """A flow and where its steps stand."""
+
+    flow: Flow
+    states: dict[str, StepState]
+    error: str | None = None
+    ended_ms: int | None = None
+
+    @property
+    def state(self) -> FlowState:
+        return outcome(self.flow, self.states)
+
+
+class FlowStore:
+    """The flows of one Redis."""
+
+    def __init__(self, redis: Any, *, cluster: bool) -> None:
+        self._redis = redis
+        self._cluster = cluster
+
+    def keys(self, step: Step) -> QueueKeys:
+        """The keys of the queue that a step runs on."""
+        return QueueKeys(queue_name(step.queue), cluster=self._cluster)
+
+    async def create(self, flow: Flow) -> bool:
+        """Store a flow; False when its id is taken. Follow with `enqueue_ready`."""
+        key = flow_key(flow.id, cluster=self._cluster)
+        created = await self._redis.hsetnx(key, _SPEC, msgpack.packb(flow.to_data()))
+        await self._redis.pexpire(key, FLOW_TTL_MS)
+        return bool(created)
+
+    async def read(self, flow_id: str) -> StoredFlow | None:
+        """The flow as it stands; None when Redis doesn't know it (any more)."""
+        return _stored(await self._redis.hgetall(flow_key(flow_id, cluster=self._cluster)))
+
+    async def mark(self, flow_id: str, step: str, state: StepState, error: str = "") -> StoredFlow | None:
+        """Write how a step ended, and read the flow as it then stands."""
+        key = flow_key(flow_id, cluster=self._cluster)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hset(key, _STEP + step, state.value)
+            if error:
+                pipe.hset(key, _ERROR, error)
+            pipe.hgetall(key)
+            answers = await pipe.execute()
+        stored = _stored(answers[-1])
+        if stored is None:
+            await self._redis.delete(key)  # it had expired: don't leave the field just written behind
+        return stored
+
+    async def end(self, flow_id: str) -> None:
+        """Note when a flow ended, and let it go a day later."""
+        key = flow_key(flow_id, cluster=self._cluster)
+        await self._redis.hsetnx(key, _ENDED, timestamp_ms())
+        await self._redis.pexpire(key, FLOW_FINISHED_TTL_MS)
+
+    async def reopen(self, flow_id: str, step: str) -> None:
+        """A failed step is tried again (its dead letter was replayed)."""
+        key = flow_key(flow_id, cluster=self._cluster)
+        if await self._redis.exists(key):
+            await self._redis.hdel(key, _STEP + step, _ERROR, _ENDED)
+            await self._redis.pexpire(key, FLOW_TTL_MS)
+
+    async def enqueue_ready(self, stored: StoredFlow) -> None:
+        """Enqueue, once each, every step that may start."""
+        if stored.state is not FlowState.RUNNING:
+            return
+        for step in ready(stored.flow, stored.states):
+            meta = {"flow": stored.flow.id, "step": step.name, "tenant": stored.flow.tenant_id, "once": 1}
+            data = payload(step.function, (), dict(step.kwargs), enqueued_ms=timestamp_ms(), meta=meta)
+            spec = EnqueueSpec(stored.flow.job_id(step), encode(data), once=True)
+            await Scripts(self._redis, self.keys(step)).enqueue([spec])
+
+
+def _stored(fields: dict[bytes, bytes]) -> StoredFlow | None:
+    text = {key.decode(): value for key, value in fields.items()}
+    if _SPEC not in text:
+        return None
+    return StoredFlow(
+        flow=Flow.from_data(msgpack.unpackb(text[_SPEC])),
+        states={
+            key.removeprefix(_STEP): StepState(value.decode()) for key, value in text.items() if key.startswith(_STEP)
+        },
+        error=text[_ERROR].decode() if _ERROR in text else None,
+        ended_ms=int(text[_ENDED]) if _ENDED in text else None,
+    )

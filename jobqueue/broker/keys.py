@@ -1,0 +1,146 @@
+"""The Redis data model, written once.
+
+Two layouts. The *plain* one uses arq's own names, so that plain arq clients and workers can share a queue. The
+*cluster* one puts every key of a queue under the queue's hash tag, so that each script touches one slot; plain arq
+clients can't be used there (arq itself has no Cluster support). ``Q`` is the queue's full name (``jobqueue:ingest``),
+``ID`` a job id, ``F`` a flow id. Times are ms since the epoch, by Redis's clock.
+
+============ =================== ====================== ====== ================================================
+what         plain               cluster                type   holds
+============ =================== ====================== ====== ================================================
+queue        Q                   {Q}                    zset   job ids; the score is when to look at it next: due
+                                                               time of a waiting job, lease's end of a running one
+job          arq:job:ID          {Q}:job:ID             string payload (`jobqueue.job.encode`)
+in-progress  arq:in-progress:ID  {Q}:in-progress:ID     string the lease: its owner's token, expiring with it; a
+                                                               bare "1" when a plain arq worker holds the job
+retry        arq:retry:ID        {Q}:retry:ID           string attempts begun
+result       arq:result:ID       {Q}:result:ID          string result of a finished job; expires
+abort        arq:abort           {Q}:abort              zset   ids of running jobs to cancel -> when it was asked
+health-check Q:health-check      {Q}:health-check       string arq's sentinel: some worker has beaten
+wake         Q:wake              {Q}:wake               list   tokens of recent enqueues; idle workers block on it
+fence        Q:fence             {Q}:fence              string counter; every claim takes the next number
+once         Q:once:ID           {Q}:once:ID            string enqueue-once marker, outlives the job by 24 h
+progress     Q:progress:ID       {Q}:progress:ID        string msgpack [done, total, message]; expires
+error        Q:error:ID          {Q}:error:ID           string msgpack [class, message, first parked] of the last
+                                                               attempt of a job that waits for another
+cooldown     Q:cooldown          {Q}:cooldown           hash   function -> until when its jobs rest
+counters     Q:counters          {Q}:counters           hash   function:outcome -> count
+workers      Q:workers           {Q}:workers            zset   worker id -> its last heartbeat
+events       Q:events            {Q}:events             stream e: msgpack list of [kind, id, data]
+retries      Q:retries           {Q}:retries            stream one entry a retry
+dead         Q:dead              {Q}:dead               stream dead letters
+dead index   Q:dead:index        {Q}:dead:index         hash   job id -> id of its entry in ``dead``
+outbox       Q:outbox            {Q}:outbox             stream finished flow steps on their way to their flow
+flow         arq:flow:F          arq:flow:{F}           hash   ``spec`` (msgpack), and per step its state
+============ =================== ====================== ====== ================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from arq.constants import (
+    abort_jobs_ss,
+    health_check_key_suffix,
+    in_progress_key_prefix,
+    job_key_prefix,
+    result_key_prefix,
+    retry_key_prefix,
+)
+
+NAMESPACE: Final = "jobqueue"
+ONCE_TTL_MS: Final = 24 * 3600 * 1000
+FLOW_TTL_MS: Final = 7 * 24 * 3600 * 1000
+FLOW_FINISHED_TTL_MS: Final = 24 * 3600 * 1000
+
+
+def queue_name(short: str) -> str:
+    """The full name of a configured queue, which is what plain arq clients pass as ``_queue_name``.
+
+    >>> queue_name("ingest")
+    'jobqueue:ingest'
+    """
+    return f"{NAMESPACE}:{short}"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKeys:
+    """Every key of one queue; the only place where ids become keys.
+
+    >>> QueueKeys("jobqueue:ocr").job("ocr-1"), QueueKeys("jobqueue:ocr", cluster=True).job("ocr-1")
+    ('arq:job:ocr-1', '{jobqueue:ocr}:job:ocr-1')
+    """
+
+    name: str
+    cluster: bool = False
+
+    @property
+    def queue(self) -> str:
+        return f"{{{self.name}}}" if self.cluster else self.name
+
+    @property
+    def job_prefix(self) -> str:
+        return f"{self.queue}:job:" if self.cluster else job_key_prefix
+
+    @property
+    def in_progress_prefix(self) -> str:
+        return f"{self.queue}:in-progress:" if self.cluster else in_progress_key_prefix
+
+    @property
+    def retry_prefix(self) -> str:
+        return f"{self.queue}:retry:" if self.cluster else retry_key_prefix
+
+    @property
+    def result_prefix(self) -> str:
+        return f"{self.queue}:result:" if self.cluster else result_key_prefix
+
+    @property
+    def abort(self) -> str:
+        return f"{self.queue}:abort" if self.cluster else abort_jobs_ss
+
+    @property
+    def health_check(self) -> str:
+        return self.queue + health_check_key_suffix
+
+    def own(self, what: str) -> str:
+        """A key of ours that arq doesn't have, such as ``wake`` or ``events``."""
+        return f"{self.queue}:{what}"
+
+    def job(self, job_id: str) -> str:
+        return self.job_prefix + job_id
+
+    def in_progress(self, job_id: str) -> str:
+        return self.in_progress_prefix + job_id
+
+    def retry(self, job_id: str) -> str:
+        return self.retry_prefix + job_id
+
+    def result(self, job_id: str) -> str:
+        return self.result_prefix + job_id
+
+    def progress(self, job_id: str) -> str:
+        return self.own(f"progress:{job_id}")
+
+    def error(self, job_id: str) -> str:
+        return self.own(f"error:{job_id}")
+
+    def once(self, job_id: str) -> str:
+        return self.own(f"once:{job_id}")
+
+
+def flow_key(flow_id: str, *, cluster: bool) -> str:
+    """Where a flow's record lies.
+
+    >>> flow_key("task-1", cluster=True)
+    'arq:flow:{task-1}'
+    """
+    return f"arq:flow:{{{flow_id}}}" if cluster else f"arq:flow:{flow_id}"
+
+
+def valid_id(job_id: str) -> bool:
+    """Whether an id can be part of a key, a URL and a shell word.
+
+    arq accepts any string as ``_job_id``; ours must not contain braces (a Cluster hash tag) or white space.
+    """
+    return 0 < len(job_id) <= 200 and not any(c in "{}" or c.isspace() or not c.isprintable() for c in job_id)  # noqa: PLR2004  # an id, not a text

@@ -1,0 +1,73 @@
+-- Record the outcomes of a group of jobs, each only if its worker still holds the lease.
+-- KEYS  1 queue  2 abort  [3 events  4 counters  5 retries  6 dead  7 dead index  8 outbox]
+-- ARGV  1 job prefix  2 in-progress prefix  3 retry prefix  4 result prefix  5 prefix of this queue's own keys
+--       6 msgpack list of ops
+-- out   list of the ids refused: another worker owns them now, or nobody does
+--
+-- op    id, token   whose job
+--       finish      true: the job is over; else it is queued again
+--         result, ttl   bytes kept for ttl ms (0: for ever); no result: nothing kept
+--         keep          ms to leave the lease behind (arq's cron jobs)
+--         once          true: the enqueue-once marker lives ttl_once ms from now
+--         ttl_once
+--       delay       ms from now until it is due again, or  at  absolute ms
+--         refund        true: the attempt doesn't count
+--         error         bytes shown as the last error while it waits
+--       event       {kind, id, data}      count  field of the counters
+--       retry, dead, outbox   flat lists of fields of a stream entry; payload: bytes that the dead letter keeps
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local job, in_progress, retry, result, own = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local streams = KEYS[3] ~= nil
+local aborting = redis.call('ZCARD', KEYS[2]) > 0
+
+local refused, over, events, counts = {}, {}, {}, {}
+for _, op in ipairs(cmsgpack.unpack(ARGV[6])) do
+  local id = op.id
+  local lease = in_progress .. id
+  if redis.call('GET', lease) ~= op.token then
+    refused[#refused + 1] = id
+  else
+    if op.dead then
+      local old = redis.call('HGET', KEYS[7], id)
+      if old then redis.call('XDEL', KEYS[6], old) end
+      local fields = op.dead
+      fields[#fields + 1], fields[#fields + 2] = 'payload', redis.call('GET', job .. id) or ''
+      redis.call('HSET', KEYS[7], id, redis.call('XADD', KEYS[6], '*', unpack(fields)))
+    end
+    if op.finish then
+      over[#over + 1] = id
+      if op.result then
+        if op.ttl > 0 then
+          redis.call('SET', result .. id, op.result, 'PX', op.ttl)
+        else
+          redis.call('SET', result .. id, op.result)
+        end
+      end
+      if op.keep then redis.call('PEXPIRE', lease, op.keep) else redis.call('DEL', lease) end
+      if streams then
+        redis.call('DEL', job .. id, retry .. id, own .. 'progress:' .. id, own .. 'error:' .. id)
+        if op.once then redis.call('PEXPIRE', own .. 'once:' .. id, op.ttl_once) end
+      else
+        redis.call('DEL', job .. id, retry .. id)
+      end
+      if aborting then redis.call('ZREM', KEYS[2], id) end
+    else
+      redis.call('DEL', lease)
+      redis.call('ZADD', KEYS[1], 'XX', op.at or (now + op.delay), id)
+      if op.refund then redis.call('DECR', retry .. id) end
+      if op.error then redis.call('SET', own .. 'error:' .. id, op.error) end
+    end
+    if op.retry then redis.call('XADD', KEYS[5], 'MAXLEN', '~', 10000, '*', unpack(op.retry)) end
+    if op.outbox then redis.call('XADD', KEYS[8], '*', unpack(op.outbox)) end
+    if op.event then events[#events + 1] = op.event end
+    if op.count then counts[op.count] = (counts[op.count] or 0) + 1 end
+  end
+end
+
+for from = 1, #over, 1000 do
+  redis.call('ZREM', KEYS[1], unpack(over, from, math.min(from + 999, #over)))
+end
+if #events > 0 then redis.call('XADD', KEYS[3], 'MAXLEN', '~', 10000, '*', 'e', cmsgpack.pack(events)) end
+for field, n in pairs(counts) do redis.call('HINCRBY', KEYS[4], field, n) end
+return refused

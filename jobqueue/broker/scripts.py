@@ -1,0 +1,176 @@
+"""Typed wrappers of the Lua scripts, one method a script, named by its verb.
+
+Each script states its KEYS, ARGV and answer at its top. A script is called by its hash, and sent whole only when the
+server doesn't know it yet: that needs no start-up step, and holds after a restart, a failover or on a new Cluster node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, Literal, Protocol, cast
+
+import msgpack
+from redis.exceptions import NoScriptError
+
+from jobqueue.broker.keys import ONCE_TTL_MS, QueueKeys
+
+Owner = tuple[str, str]
+"""A job's id and the token under which a worker holds it."""
+
+
+class Redis(Protocol):
+    """The part of redis-py's asyncio clients (single and Cluster) that is used for scripts."""
+
+    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
+    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
+
+
+def _pack(value: Any) -> bytes:
+    """Msgpack as Redis's Lua reads it: its library knows the old raw type only, and no ``bin``."""
+    return msgpack.packb(value, use_bin_type=False)  # type: ignore[no-any-return]  # msgpack ships no types
+
+
+@dataclass(frozen=True, slots=True)
+class _Script:
+    text: str
+    sha: str
+
+
+@cache
+def _script(name: str) -> _Script:
+    text = files("jobqueue.broker").joinpath("lua", f"{name}.lua").read_text("utf-8")
+    return _Script(text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324  # EVALSHA's name for it
+
+
+async def _run(redis: Redis, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    script = _script(name)
+    try:
+        return await redis.evalsha(script.sha, len(keys), *keys, *args)
+    except NoScriptError:
+        return await redis.eval(script.text, len(keys), *keys, *args)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """One job this worker holds: ``payload`` is None when it had expired; ``score`` is when it was due, in ms."""
+
+    id: str
+    score: int
+    payload: bytes | None
+    attempt: int
+    token: str
+    aborted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to one claim: times in ms of Redis's clock; ``next_due_ms`` is None when nothing waits."""
+
+    now_ms: int
+    next_due_ms: int | None
+    offset: int
+    fence: int
+    jobs: list[ClaimedJob]
+
+
+@dataclass(slots=True)
+class EnqueueSpec:
+    """One job to enqueue: due at ``at_ms``, or ``delay_ms`` from now by Redis's clock."""
+
+    id: str
+    payload: bytes
+    at_ms: int | None = None
+    delay_ms: int = 0
+    once: bool = False
+
+
+EnqueueAnswer = Literal["enqueued", "waiting", "finished", "once"]
+_ANSWERS: Final[dict[int, EnqueueAnswer]] = {0: "waiting", 1: "enqueued", 2: "finished", 3: "once"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """The scripts of one queue. ``bare`` leaves no key that arq wouldn't: no streams, counters or fence."""
+
+    redis: Redis
+    keys: QueueKeys
+    bare: bool = False
+    _lease_keys: tuple[str, str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        prefixes = (self.keys.job_prefix, self.keys.in_progress_prefix, self.keys.retry_prefix)
+        object.__setattr__(self, "_lease_keys", prefixes)
+
+    async def claim(
+        self, free: int, *, lease_ms: int, worker: str, offset: int = 0, wanted: Sequence[str] = ()
+    ) -> Claim:
+        """Claim up to ``free`` due jobs, or those of ``wanted`` that are due."""
+        keys = [self.keys.queue, self.keys.abort]
+        if not self.bare:
+            keys += [self.keys.own("fence"), self.keys.own("events")]
+        args = (free, lease_ms, worker, offset, *self._lease_keys, _pack(wanted))
+        now, next_due, offset, fence, *jobs = await _run(self.redis, "claim", keys, args)
+        return Claim(
+            now,
+            next_due if next_due >= 0 else None,
+            offset,
+            fence,
+            [
+                ClaimedJob(id_.decode(), int(float(score)), payload, attempt, token.decode(), abort == 1)
+                for id_, score, payload, attempt, token, abort in jobs
+            ],
+        )
+
+    async def extend(self, held: Sequence[Owner], *, lease_ms: int) -> set[str]:
+        """Renew leases; the ids that are no longer this worker's."""
+        args = (lease_ms, self.keys.in_progress_prefix, _pack(held))
+        return {id_.decode() for id_ in await _run(self.redis, "extend", [self.keys.queue], args)}
+
+    async def record(self, ops: Sequence[dict[str, Any]]) -> set[str]:
+        """Record outcomes (the fields of an op are in ``record.lua``); the ids refused."""
+        keys = [self.keys.queue, self.keys.abort]
+        if not self.bare:
+            keys += [self.keys.own(k) for k in ("events", "counters", "retries", "dead", "dead:index", "outbox")]
+        args = (*self._lease_keys, self.keys.result_prefix, self.keys.own(""), _pack(ops))
+        return {id_.decode() for id_ in await _run(self.redis, "record", keys, args)}
+
+    async def enqueue(self, jobs: Iterable[EnqueueSpec]) -> list[EnqueueAnswer]:
+        """Enqueue jobs, and wake idle workers; one answer a job, in order."""
+        packed = _pack(
+            [(j.id, j.payload, False if j.at_ms is None else j.at_ms, j.delay_ms, int(j.once)) for j in jobs]
+        )
+        args = (self.keys.job_prefix, self.keys.result_prefix, self.keys.own(""), packed)
+        answers = await _run(self.redis, "enqueue", [self.keys.queue, self.keys.own("wake")], args)
+        return [_ANSWERS[answer] for answer in answers]
+
+    async def cancel(
+        self, job_id: str, *, result: bytes, keep_ms: int, count: str, outbox: Sequence[Any] = ()
+    ) -> Literal["cancelled", "cancelling", "finished", "unknown"]:
+        """Cancel one job; see ``cancel.lua`` for what each answer means."""
+        k = self.keys
+        keys = [
+            k.queue, k.abort, k.own("events"), k.own("outbox"), k.job(job_id), k.in_progress(job_id), k.retry(job_id),
+            k.result(job_id), k.progress(job_id), k.error(job_id), k.once(job_id), k.own("counters"),
+        ]  # fmt: skip
+        args = (job_id, result, keep_ms, ONCE_TTL_MS, count, _pack(outbox))
+        answer = (await _run(self.redis, "cancel", keys, args)).decode()
+        return cast('Literal["cancelled", "cancelling", "finished", "unknown"]', answer)
+
+    async def replay(self, entry_id: str, job_id: str, payload: bytes) -> Literal["replayed", "gone", "waiting"]:
+        """Put a dead letter back on the queue."""
+        k = self.keys
+        keys = [
+            k.queue, k.own("wake"), k.own("dead"), k.own("dead:index"), k.own("events"), k.job(job_id),
+            k.retry(job_id), k.result(job_id),
+        ]  # fmt: skip
+        answers: dict[int, Literal["replayed", "gone", "waiting"]] = {1: "replayed", 0: "gone", -1: "waiting"}
+        return answers[await _run(self.redis, "replay", keys, (entry_id, job_id, payload))]
+
+    async def discard(self, entry_id: str, job_id: str) -> bool:
+        """Discard a dead letter; False when it was gone."""
+        keys = [self.keys.own("dead"), self.keys.own("dead:index")]
+        return bool(await _run(self.redis, "discard", keys, (entry_id, job_id)))

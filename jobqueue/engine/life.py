@@ -1,0 +1,203 @@
+"""A job's life, from its claim to its record, as one straight function.
+
+claimed → read → (refused early?) → run → outcome → recorded. `live` is that line; everything else here is one of its
+steps. Where a step needs a decision, it is made by a pure function elsewhere (`jobqueue.retry`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from typing import TYPE_CHECKING, Any, Final
+
+from arq.constants import keep_cronjob_progress
+from arq.cron import CronJob
+from arq.jobs import DeserializationError, serialize_result
+from arq.utils import ms_to_datetime, timestamp_ms
+from arq.worker import JobExecutionFailed, RetryJob
+from arq.worker import Retry as ArqRetry
+
+from jobqueue import retry
+from jobqueue.engine.outcomes import (
+    Buried,
+    Cancelled,
+    Held,
+    Lost,
+    Outcome,
+    Retrying,
+    Returned,
+    Succeeded,
+    bare,
+    record_of,
+)
+from jobqueue.engine.progress import Progress
+from jobqueue.errors import Expired, Permanent, UnknownFunction
+
+if TYPE_CHECKING:
+    from jobqueue.engine.worker import Worker
+
+_CANCEL: Final = "abort"
+
+
+async def live(worker: Worker, held: Held) -> None:
+    """Run one claimed job to its record. Raises only what a hook of the user's raised."""
+    outcome = read(worker, held)
+    ran = outcome is None
+    if outcome is None:
+        ctx = context(worker, held)
+        if worker.on_job_start:
+            await worker.on_job_start(ctx)
+        outcome = await run(worker, held, ctx)
+    held.finished_ms = timestamp_ms()
+    worker.log.ended(held, outcome)
+    worker.count(outcome)
+    if ran and worker.on_job_end:
+        await worker.on_job_end(ctx)
+    await settle(worker, held, outcome)
+    if ran and worker.after_job_end:
+        await worker.after_job_end(ctx)
+
+
+def read(worker: Worker, held: Held) -> Outcome | None:
+    """Read the payload; an outcome when the job can't or needn't be run."""
+    if held.payload is None:
+        return Buried(_named(worker, "job expired", Expired), "expired")
+    try:
+        data = (worker.job_deserializer or pickle.loads)(held.payload)  # arq's default; our Settings always give one
+        held.function, held.args, held.kwargs = data["f"], tuple(data["a"]), data["k"]
+        held.enqueued_ms, enqueued_try = data["et"], data["t"]
+        held.meta, held.expires_ms = data.get("m") or {}, data.get("x")
+    except Permanent as exc:  # the codec's own words
+        return Buried(exc, "unreadable")
+    except Exception as exc:  # noqa: BLE001  # a deserialiser may raise anything on foreign bytes
+        unreadable = DeserializationError("unable to deserialize job")
+        unreadable.__cause__ = exc
+        return Buried(unreadable, "unreadable")
+    if held.aborted:
+        return Cancelled(asyncio.CancelledError())
+    if held.expires_ms is not None and timestamp_ms() > held.expires_ms:
+        return Buried(Expired(f"the job was to start before {ms_to_datetime(held.expires_ms)}"), "expired")
+    function = worker.functions.get(held.function)
+    if function is None:
+        return _unknown(worker, held)
+    if enqueued_try and enqueued_try > held.attempt:
+        held.attempt = enqueued_try
+    if held.attempt > worker.max_attempts(function):
+        error = JobExecutionFailed(f"max {worker.max_attempts(function)} retries exceeded")
+        return Buried(error, "exhausted")
+    rest_s = worker.cooling_s(held.function)
+    return Returned("cooldown", delay_s=rest_s) if rest_s > 0 else None
+
+
+def context(worker: Worker, held: Held) -> dict[Any, Any]:
+    """Arq's ``ctx`` for a function, and what the engine adds to it."""
+    ctx: dict[Any, Any] = {
+        **worker.ctx,
+        "job_id": held.id,
+        "job_try": held.attempt,
+        "enqueue_time": ms_to_datetime(held.enqueued_ms),
+        "score": held.score,
+    }
+    if worker.features is not None:
+        ctx["fence"] = held.fence
+        ctx["meta"] = held.meta
+        ctx["progress"] = Progress(worker.pool, worker.keys, held.id)
+    return ctx
+
+
+async def run(worker: Worker, held: Held, ctx: dict[Any, Any]) -> Outcome:
+    """Run the function under its timeout; every way that can end is an outcome."""
+    function = worker.functions[held.function]
+    timeout_s = worker.job_timeout_s if function.timeout_s is None else function.timeout_s
+    held.started_ms = timestamp_ms()
+    try:
+        worker.log.started(held)
+        async with asyncio.timeout(timeout_s):
+            value = await function.coroutine(ctx, *held.args, **held.kwargs)
+    except asyncio.CancelledError as exc:
+        return _stopped(worker, held, exc)
+    except Exception as exc:  # noqa: BLE001  # whatever a job raises is its outcome
+        return failed(worker, held, exc)
+    worker.got_through(held.function)
+    return Succeeded(value)
+
+
+def failed(worker: Worker, held: Held, error: Exception) -> Outcome:
+    """What follows from an exception."""
+    if worker.retry_jobs and isinstance(error, RetryJob):
+        return Retrying(0.0)
+    if worker.retry_jobs and isinstance(error, ArqRetry):
+        limit = worker.max_attempts(worker.functions[held.function])
+        if worker.features is not None and held.attempt >= limit:
+            return Buried(error, "exhausted")
+        return Retrying((error.defer_score or 0) / 1000, error)
+    if worker.features is None or not worker.retry_jobs:
+        return Buried(error, "failed")
+    error_ = retry.classify(error)
+    worker.stumbled(held.function, error_)
+    policy = worker.features.policy(held.function)
+    match retry.decide(error_, held.attempt, policy, worker.features.random()):
+        case retry.Retry(delay_s):
+            return Retrying(delay_s, error_)
+        case retry.Bury(reason):
+            return Buried(error_, reason)
+
+
+def _stopped(worker: Worker, held: Held, exc: asyncio.CancelledError) -> Outcome:
+    """Cancelled by request, by a lost lease, by a shutdown, or by the function itself."""
+    if held.stop == "lost":
+        return Lost()
+    if held.stop == _CANCEL:
+        return Cancelled(exc)
+    if worker.features is not None and worker.stopping:
+        return Returned("shutdown")
+    return Retrying(0.0) if worker.retry_jobs else Cancelled(exc)
+
+
+def _unknown(worker: Worker, held: Held) -> Outcome:
+    error = _named(worker, f"function {held.function!r} not found", UnknownFunction)
+    return Buried(error, "unknown") if worker.features is None else Returned("unknown", parked_ms=0)
+
+
+def _named(worker: Worker, message: str, ours: type[Permanent]) -> Exception:
+    """Arq's error where arq's behaviour is asked for, ours where there is a tree to tell them apart."""
+    return JobExecutionFailed(message) if worker.features is None else ours(message)
+
+
+async def settle(worker: Worker, held: Held, outcome: Outcome) -> None:
+    """Free the slot, then commit the outcome with those of other jobs."""
+    worker.free_slot(held)
+    if isinstance(outcome, Lost):
+        return
+    if isinstance(outcome, Returned) and outcome.parked_ms is not None:
+        outcome = await worker.park(held)
+    keep_ms = worker.keep_result_ms(held.function)
+    op = record_of(
+        held, outcome, queue=worker.queue_name, result=_result(worker, held, outcome, keep_ms), ttl_ms=keep_ms or 0
+    )
+    if worker.features is None:
+        op = bare(op)
+        if held.started_ms and isinstance(worker.functions[held.function], CronJob):
+            op["keep"] = keep_cronjob_progress * 1000  # arq's guard against a second run of the same tick
+    held.recording = True
+    if not await worker.recorder.record(op):
+        worker.log.ended(held, Lost())
+    elif "outbox" in op:
+        worker.relay_soon()
+
+
+def _result(worker: Worker, held: Held, outcome: Outcome, keep_ms: int | None) -> bytes | None:
+    match outcome:
+        case Succeeded(value):
+            success = True
+        case Buried(error) | Cancelled(error):
+            value, success = error, False
+        case _:
+            return None
+    if keep_ms is None:
+        return None
+    return serialize_result(
+        held.function, held.args, held.kwargs, held.attempt, held.enqueued_ms, success, value,
+        held.started_ms or held.finished_ms, held.finished_ms, held.ref, worker.queue_name,
+        job_id=held.id, serializer=worker.job_serializer,
+    )  # fmt: skip

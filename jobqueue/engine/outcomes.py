@@ -1,0 +1,177 @@
+"""How an attempt can end, as values, and the record each of them becomes.
+
+``record_of`` is the one place that says what Redis keeps of an outcome; ``broker/lua/record.lua`` applies it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+
+from jobqueue.broker.keys import ONCE_TTL_MS
+from jobqueue.flows import StepState
+from jobqueue.job import class_name, format_traceback
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The function returned."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """The attempt failed or asked for another; it counts."""
+
+    delay_s: float
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Back to the queue through no fault of the job: the attempt doesn't count.
+
+    ``delay_s`` None: at once and at its old place. ``parked_ms``: since when no worker has known its function.
+    """
+
+    why: str
+    delay_s: float | None = None
+    parked_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """No further attempt: a dead letter. ``reason``: ``permanent``, ``exhausted``, ``expired``, ``unknown``."""
+
+    error: BaseException
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody asked for it to stop."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The lease is another worker's now: nothing may be recorded."""
+
+
+Outcome = Succeeded | Retrying | Returned | Buried | Cancelled | Lost
+
+
+@dataclass(slots=True, kw_only=True)
+class Held:
+    """One job this worker holds, from its claim to its record."""
+
+    id: str
+    token: str
+    score: int
+    attempt: int
+    aborted: bool
+    payload: bytes | None
+    fence: int = 0
+    function: str = "<unknown>"
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    enqueued_ms: int = 0
+    expires_ms: int | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+    started_ms: int = 0
+    finished_ms: int = 0
+    stop: str | None = None
+    """Why its task is being cancelled: ``abort``, ``lost``; None for a shutdown or by itself."""
+    recording: bool = False
+    slot: bool = True
+
+    @property
+    def ref(self) -> str:
+        """How arq's log lines name it."""
+        return f"{self.id}:{self.function}"
+
+
+_ARQ_FIELDS = frozenset({"id", "token", "finish", "delay", "at", "result", "ttl"})
+
+
+def bare(op: dict[str, Any]) -> dict[str, Any]:
+    """The part of an op that arq has too: no streams, counters or markers."""
+    return {name: op[name] for name in _ARQ_FIELDS & op.keys()}
+
+
+def record_of(held: Held, outcome: Outcome, *, queue: str, result: bytes | None, ttl_ms: int) -> dict[str, Any]:
+    """The op of ``record.lua`` for an outcome, streams and counters included."""
+    op: dict[str, Any] = {"id": held.id, "token": held.token}
+    match outcome:
+        case Succeeded():
+            op |= _finish(held, StepState.SUCCEEDED)
+        case Buried(error, reason):
+            op |= _finish(held, StepState.FAILED, error)
+            op["dead"] = _letter(held, error, reason, queue)
+        case Cancelled(error):
+            op |= _finish(held, StepState.CANCELLED, error)
+        case Retrying(delay_s, error):
+            op["delay"] = int(delay_s * 1000)
+            op["event"] = ("retrying", held.id, _brief(error))
+            op["count"] = f"{held.function}:retried"
+            op["error"] = msgpack.packb([*_brief(error), None])
+            op["retry"] = _flat(
+                job_id=held.id, function=held.function, attempt=held.attempt, delay_ms=op["delay"],
+                error_class=_brief(error)[0], message=_brief(error)[1], started_ms=held.started_ms,
+                finished_ms=held.finished_ms,
+            )  # fmt: skip
+        case Returned(why, delay_s, parked_ms):
+            op["refund"] = True
+            op["event"] = ("returned", held.id, why)
+            if delay_s is None:
+                op["at"] = held.score
+            else:
+                op["delay"] = int(delay_s * 1000)
+            if parked_ms is not None:
+                op["error"] = msgpack.packb([why, f"no worker knows {held.function!r}", parked_ms])
+        case Lost():
+            raise ValueError("a lost job has no record")
+    if result is not None:
+        op |= {"result": result, "ttl": ttl_ms}
+    return op
+
+
+def _finish(held: Held, state: StepState, error: BaseException | None = None) -> dict[str, Any]:
+    brief = _brief(error) if error is not None else None
+    op: dict[str, Any] = {
+        "finish": True,
+        "event": (state.value, held.id, brief),
+        "count": f"{held.function}:{state.value}",
+    }
+    if held.meta.get("once"):
+        op |= {"once": True, "ttl_once": ONCE_TTL_MS}
+    if "flow" in held.meta:
+        op["outbox"] = step_entry(held.meta, state, brief[1] if brief else "")
+    return op
+
+
+def step_entry(meta: dict[str, Any], state: StepState, message: str) -> list[str]:
+    """The outbox entry that tells a flow how one of its steps ended."""
+    return _flat(flow=meta["flow"], step=meta["step"], state=state, message=message)
+
+
+def _brief(error: BaseException | None) -> tuple[str, str]:
+    return ("", "") if error is None else (class_name(type(error)), str(error)[:2000])
+
+
+def _letter(held: Held, error: BaseException, reason: str, queue: str) -> list[str]:
+    name, message = _brief(error)
+    return _flat(
+        job_id=held.id, queue=queue, function=held.function, reason=reason, error_class=name, message=message,
+        traceback=format_traceback(error), attempts=held.attempt, enqueued_ms=held.enqueued_ms,
+        started_ms=held.started_ms, buried_ms=held.finished_ms, flow=held.meta.get("flow", ""),
+        trace=held.meta.get("trace", ""), tenant=held.meta.get("tenant", ""),
+    )  # fmt: skip
+
+
+def _flat(**fields: object) -> list[str]:
+    return [str(part) for pair in fields.items() for part in pair]

@@ -1,0 +1,29 @@
+"""Jobs of unknown function: offered to other workers for a while, then buried. A rolling deploy loses nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+from arq.utils import timestamp_ms
+
+from jobqueue.broker.keys import QueueKeys
+from jobqueue.engine.features import Features
+from jobqueue.engine.outcomes import Buried, Held, Outcome, Returned
+from jobqueue.errors import UnknownFunction
+
+
+async def park(redis: Any, keys: QueueKeys, held: Held, features: Features) -> Outcome:
+    """Back to the queue with a delay, and with when it was first seen; buried once that is ``park_s`` ago."""
+    now = timestamp_ms()
+    noted = await redis.get(keys.error(held.id))
+    since = (msgpack.unpackb(noted)[2] if noted else None) or now
+    if now - since > features.park_s * 1000:
+        return Buried(
+            UnknownFunction(
+                f"no worker of {keys.name} has known the function {held.function!r} for {features.park_s:g} s: "
+                "start one that does, then replay this job"
+            ),
+            "unknown",
+        )
+    return Returned("unknown function", delay_s=features.park_delay_s, parked_ms=since)

@@ -1,0 +1,93 @@
+"""Group commit: the outcomes of all jobs that finished while the last round trip was under way, in the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import structlog
+from redis.exceptions import RedisError, ResponseError
+
+from jobqueue.broker.scripts import Scripts
+
+logger = structlog.get_logger(__name__)
+
+MAX_GROUP: Final = 200
+RETRY_FIRST_S: Final = 0.05
+RETRY_CAP_S: Final = 1.0
+
+
+_PASSING: Final = (
+    "OOM",
+    "BUSY",
+    "LOADING",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "MISCONF",
+    "UNBLOCKED",
+)
+
+
+def passing(error: Exception) -> bool:
+    """Whether Redis may well take the same command later; an error answer of another kind is a bug, here or there."""
+    return type(error) is not ResponseError or str(error).startswith(_PASSING)
+
+
+class Recorder:
+    """Commits ops to Redis, each once, for as long as it takes.
+
+    A lost connection doesn't lose an outcome: the group is sent again until Redis answers. It is safe to send one
+    twice, since the first one that landed took the lease's token away.
+    """
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+        self._waiting: list[tuple[dict[str, Any], asyncio.Future[bool]]] = []
+        self._committer: asyncio.Task[None] | None = None
+
+    async def record(self, op: dict[str, Any]) -> bool:
+        """True when the op was applied; False when another worker owns the job by now."""
+        landed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((op, landed))
+        if self._committer is None:
+            self._committer = asyncio.create_task(self._commit_all(), name="recorder")
+        return await asyncio.shield(landed)
+
+    async def settled(self) -> None:
+        """Return when nothing is waiting to be committed."""
+        if self._committer is not None:
+            await asyncio.shield(self._committer)
+
+    async def _commit_all(self) -> None:
+        try:
+            await asyncio.sleep(0)  # every job that ends in this turn of the loop joins the first group
+            while self._waiting:
+                group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
+                try:
+                    refused = await self._commit([op for op, _ in group])
+                except asyncio.CancelledError:
+                    for _, landed in group:
+                        landed.cancel()  # the very end: nobody may wait for ever
+                    raise
+                except Exception as exc:  # noqa: BLE001  # a bug, told to every job of the group
+                    for _, landed in group:
+                        landed.set_exception(exc)
+                    continue
+                for op, landed in group:
+                    landed.set_result(op["id"] not in refused)
+        finally:
+            self._committer = None
+
+    async def _commit(self, ops: list[dict[str, Any]]) -> set[str]:
+        delay = RETRY_FIRST_S
+        while True:
+            try:
+                return await self._scripts.record(ops)
+            except (RedisError, OSError) as exc:
+                if not passing(exc):
+                    raise
+                logger.warning("record.delayed", jobs=len(ops), error=repr(exc), retry_in_s=delay)
+                await asyncio.sleep(delay)
+                delay = min(RETRY_CAP_S, delay * 2)

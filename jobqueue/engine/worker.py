@@ -1,0 +1,488 @@
+"""The worker: arq's `Worker`, with another way to claim, hold and record jobs.
+
+The surface is arq's, whole; the loop is ours:
+
+- `main` connects, beats and polls until it is told to stop; it alone copes with a Redis that is away.
+- `_poll_iteration` claims what is due and starts it (`jobqueue.engine.life.live` is a job's whole life).
+- `close` hands back what a shutdown interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
+from datetime import timezone as datetime_timezone
+from signal import Signals
+from typing import Any, Final, cast
+
+import arq.worker
+import structlog
+from arq.connections import ArqRedis, RedisSettings, create_pool, log_redis_info
+from arq.constants import default_queue_name, expires_extra_ms
+from arq.cron import CronJob
+from arq.jobs import Deserializer, Serializer
+from arq.typing import SecondsTimedelta, StartupShutdown, WorkerCoroutine
+from arq.utils import timestamp_ms
+from arq.worker import Function
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
+
+from jobqueue.broker.connection import close_pool
+from jobqueue.broker.keys import QueueKeys
+from jobqueue.broker.scripts import ClaimedJob, Scripts
+from jobqueue.engine.cron import due_ticks
+from jobqueue.engine.features import Features, worker_id
+from jobqueue.engine.joblog import ArqLog, EventLog, JobLog
+from jobqueue.engine.lease import LEASE_S, Heart
+from jobqueue.engine.life import live
+from jobqueue.engine.outcomes import Buried, Cancelled, Held, Lost, Outcome, Retrying, Returned, Succeeded, record_of
+from jobqueue.engine.parking import park
+from jobqueue.engine.record import Recorder
+from jobqueue.engine.registry import Beat, Cooldowns
+from jobqueue.engine.relay import Relay
+from jobqueue.engine.slots import Slots
+from jobqueue.engine.wake import POLL_S, Wake
+
+logger = structlog.get_logger(__name__)
+arq_logger = logging.getLogger("arq.worker")
+
+_BUSY_TICK_S: Final = 0.25
+_AWAY_FIRST_S: Final = 0.1
+_AWAY_CAP_S: Final = 1.0
+_UNWILLING_S: Final = 0.3
+_REFUSALS: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
+
+
+class Worker(arq.worker.Worker):
+    """Runs the jobs of one queue.
+
+    Takes every argument of `arq.worker.Worker`, by name and with arq's meaning; arq's command passes only names that
+    stand in this signature. With no ``features`` it behaves, and leaves keys in Redis, as arq's does.
+
+    Args:
+        features: what our queues add (`Features`).
+        slots: shares a process between several workers (`Slots`); None: this worker has ``max_jobs`` to itself.
+    """
+
+    def __init__(
+        self,
+        functions: Sequence[Function | WorkerCoroutine] = (),
+        *,
+        queue_name: str | None = default_queue_name,
+        cron_jobs: Sequence[CronJob] | None = None,
+        redis_settings: RedisSettings | None = None,
+        redis_pool: ArqRedis | None = None,
+        burst: bool = False,
+        on_startup: StartupShutdown | None = None,
+        on_shutdown: StartupShutdown | None = None,
+        on_job_start: StartupShutdown | None = None,
+        on_job_end: StartupShutdown | None = None,
+        after_job_end: StartupShutdown | None = None,
+        handle_signals: bool = True,
+        job_completion_wait: int = 0,
+        max_jobs: int = 10,
+        job_timeout: SecondsTimedelta = 300,
+        keep_result: SecondsTimedelta = 3600,
+        keep_result_forever: bool = False,
+        poll_delay: SecondsTimedelta = 0.5,
+        queue_read_limit: int | None = None,
+        max_tries: int = 5,
+        health_check_interval: SecondsTimedelta = 3600,
+        health_check_key: str | None = None,
+        ctx: dict[Any, Any] | None = None,
+        retry_jobs: bool = True,
+        allow_abort_jobs: bool = False,
+        max_burst_jobs: int = -1,
+        job_serializer: Serializer | None = None,
+        job_deserializer: Deserializer | None = None,
+        expires_extra_ms: int = expires_extra_ms,
+        timezone: datetime_timezone | None = None,
+        log_results: bool = True,
+        features: Features | None = None,
+        slots: Slots | None = None,
+    ) -> None:
+        super().__init__(
+            functions,
+            queue_name=queue_name,
+            cron_jobs=cron_jobs,
+            redis_settings=redis_settings,
+            redis_pool=redis_pool,
+            burst=burst,
+            on_startup=on_startup,
+            on_shutdown=on_shutdown,
+            on_job_start=on_job_start,
+            on_job_end=on_job_end,
+            after_job_end=after_job_end,
+            handle_signals=handle_signals,
+            job_completion_wait=job_completion_wait,
+            max_jobs=max_jobs,
+            job_timeout=job_timeout,
+            keep_result=keep_result,
+            keep_result_forever=keep_result_forever,
+            poll_delay=poll_delay,
+            queue_read_limit=queue_read_limit,
+            max_tries=max_tries,
+            health_check_interval=health_check_interval,
+            health_check_key=health_check_key,
+            ctx=ctx,
+            retry_jobs=retry_jobs,
+            allow_abort_jobs=allow_abort_jobs,
+            max_burst_jobs=max_burst_jobs,
+            job_serializer=job_serializer,
+            job_deserializer=job_deserializer,
+            expires_extra_ms=expires_extra_ms,
+            timezone=timezone,
+            log_results=log_results,
+        )
+        self.features = features
+        self.id = worker_id(features.worker_name if features else None)
+        self.lease_s = features.lease_s if features else LEASE_S
+        self.keys = QueueKeys(self.queue_name, cluster=bool(features and features.cluster))
+        self.held: dict[str, Held] = {}
+        self.stopping = False
+        self.wake = Wake()
+        self.slots = slots or Slots(max_jobs, {self.queue_name: (1.0, max_jobs)})
+        self.slots.on_free(self.queue_name, self.wake.ring)
+        self.log: JobLog = EventLog(self.queue_name) if features else ArqLog(log_results=log_results)
+        self.cooldowns = Cooldowns(features, self.keys) if features else None
+        self._offset = 0
+        self._claims = 0
+        self._more = True
+        self._next_due_ms: int | None = None
+        self._crash: BaseException | None = None
+        self._background: list[asyncio.Task[None]] = []
+        self._relay: Relay | None = None
+        self._next_abort_check = 0.0
+
+    # ── connecting ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def scripts(self) -> Scripts:
+        """The scripts of this worker's queue, over its current pool."""
+        return Scripts(cast("Any", self.pool), self.keys, bare=self.features is None)
+
+    async def _connect(self) -> None:
+        if self._pool is None and self.features and self.features.connect:
+            self._pool = await self.features.connect()
+        elif self._pool is None:
+            self._pool = await create_pool(
+                self.redis_settings,
+                job_deserializer=self.job_deserializer,
+                job_serializer=self.job_serializer,
+                default_queue_name=self.queue_name,
+                expires_extra_ms=self.expires_extra_ms,
+            )
+
+    @functools.cached_property
+    def recorder(self) -> Recorder:
+        """The group commit of this worker's outcomes."""
+        return Recorder(self.scripts)
+
+    # ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def main(self) -> None:
+        """Connect, then claim and run jobs until stopped (or, in burst mode, until the queue is empty)."""
+        await self._connect()
+        arq_logger.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
+        if not self.keys.cluster:
+            await log_redis_info(self.pool, arq_logger.info)
+        self.ctx["redis"] = self.pool
+        if self.on_startup:
+            await self.on_startup(self.ctx)
+        self._start_background()
+        try:
+            await self._work()
+        except asyncio.CancelledError:
+            raise  # a shutdown: the heart beats on until `close` has handed everything back
+        except BaseException:
+            await self._stop_background()
+            raise
+        await self._stop_background()
+
+    async def _work(self) -> None:
+        claim, away_s = True, _AWAY_FIRST_S
+        while True:
+            try:
+                if claim:
+                    await self._poll_iteration()
+                else:
+                    await self._housekeeping()
+                if self.burst and await self._burst_over():
+                    return
+                claim = await self._wait_for_work()
+                away_s = _AWAY_FIRST_S
+            except _REFUSALS:
+                raise  # waiting doesn't mend credentials
+            except (RedisError, OSError) as exc:
+                if self.burst:
+                    raise
+                logger.warning("redis.away", queue=self.queue_name, error=repr(exc), retry_in_s=away_s)
+                await asyncio.sleep(away_s)
+                claim, away_s = True, min(_AWAY_CAP_S, away_s * 2)
+
+    async def _poll_iteration(self) -> None:
+        """Claim what is due, as far as there are free slots, and start it; then the regular chores."""
+        free = self._claimable()
+        if free > 0:
+            await self._claim(free)
+        await self._housekeeping()
+
+    async def _housekeeping(self) -> None:
+        if self._crash is not None:
+            crash, self._crash = self._crash, None
+            raise crash
+        if self.allow_abort_jobs:
+            await self._cancel_aborted_jobs()
+        await self.heart_beat()
+
+    def _claimable(self) -> int:
+        if not self.allow_pick_jobs or len(self.held) > 5 * self.max_jobs:  # records pile up: Redis is slow or away
+            return 0
+        count = min(self.slots.grant(self.queue_name), self.queue_read_limit)
+        if self.burst and self.max_burst_jobs >= 0:
+            count = min(count, self.max_burst_jobs - self._jobs_started())
+        return count
+
+    async def _claim(self, free: int, wanted: Sequence[str] = ()) -> None:
+        self._claims += 1
+        owner = self.id if self.features else f"{self.id}:{self._claims}"
+        claim = await self.scripts.claim(
+            free, lease_ms=int(self.lease_s * 1000), worker=owner, offset=self._offset, wanted=wanted
+        )
+        got = len(claim.jobs)
+        if not wanted:
+            self._offset, self._next_due_ms = claim.offset, claim.next_due_ms
+            self._more = got == free or claim.offset > 0
+        self.slots.claimed(self.queue_name, asked=free, got=got)
+        for job in claim.jobs:
+            self._start(job, claim.fence)
+
+    def _start(self, job: ClaimedJob, fence: int) -> None:
+        held = Held(
+            id=job.id, token=job.token, score=job.score, attempt=job.attempt, aborted=job.aborted,
+            payload=job.payload, fence=fence,
+        )  # fmt: skip
+        self.held[job.id] = held
+        self.job_counter += 1
+        task = asyncio.get_running_loop().create_task(live(self, held), name=f"job:{job.id}")
+        self.tasks[job.id] = self.job_tasks[job.id] = task
+        task.add_done_callback(lambda done: self._ended(held, done))
+
+    def _ended(self, held: Held, task: asyncio.Task[None]) -> None:
+        self.free_slot(held)
+        if self.held.get(held.id) is held:
+            del self.held[held.id]
+        if self.tasks.get(held.id) is task:
+            del self.tasks[held.id]
+            self.job_tasks.pop(held.id, None)
+        self.aborting_tasks.discard(held.id)
+        if not task.cancelled() and task.exception() is not None:
+            self._crash = task.exception()  # a hook of the user's raised: `main` raises it on
+        if self._crash or self.burst:
+            self.wake.ring()
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Claim these jobs, as far as they are due and free, and start them."""
+        free = min(self.slots.grant(self.queue_name), len(job_ids))
+        if free > 0:
+            await self._claim(free, [job_id.decode() for job_id in job_ids])
+
+    async def _wait_for_work(self) -> bool:
+        """Sleep until a claim may be worth while (True), or the chores are due (False)."""
+        idle = self._claimable() > 0
+        if idle and self._more:
+            return True
+        timeout_s = POLL_S if idle else _BUSY_TICK_S
+        if self.burst:
+            timeout_s = min(timeout_s, max(self.poll_delay_s, 0.005))
+        if idle and self._next_due_ms is not None:
+            timeout_s = min(timeout_s, max(self._next_due_ms - timestamp_ms(), 0) / 1000 + 0.001)
+        if await self.wake.wait(timeout_s, idle=idle and not self.burst):
+            return True
+        return idle and await self._head_is_due()
+
+    async def _head_is_due(self) -> bool:
+        head = await self.pool.zrange(self.keys.queue, 0, 0, withscores=True)
+        self._next_due_ms = int(head[0][1]) if head else None
+        return bool(head) and head[0][1] <= timestamp_ms()
+
+    async def _burst_over(self) -> bool:
+        enough = 0 <= self.max_burst_jobs <= self._jobs_started()
+        if not enough and await self.pool.zcard(self.keys.queue):
+            return False
+        await asyncio.gather(*self.tasks.values())
+        return True
+
+    def _jobs_started(self) -> int:
+        running = sum(1 for held in self.held.values() if held.slot)
+        return self.jobs_complete + self.jobs_retried + self.jobs_failed + running
+
+    # ── chores ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _cancel_aborted_jobs(self) -> None:
+        """Cancel running jobs whose ids stand in the abort set."""
+        now = time.monotonic()
+        if not self.job_tasks or (self.features and now < self._next_abort_check):
+            return
+        self._next_abort_check = now + _BUSY_TICK_S
+        running = list(self.job_tasks)
+        asked = await self.pool.zmscore(self.keys.abort, running)
+        for job_id in [job_id for job_id, score in zip(running, asked, strict=True) if score is not None]:
+            held, task = self.held.get(job_id), self.job_tasks.get(job_id)
+            if held is not None and task is not None and held.stop is None and held.slot:
+                held.stop = "abort"
+                self.aborting_tasks.add(job_id)
+                task.cancel()
+
+    async def run_cron(self, n: Any, delay: float, num_windows: int = 2) -> None:
+        """Enqueue the cron ticks of the coming second; a tick is enqueued once, however many workers there are."""
+        if self.features is None:
+            await super().run_cron(n, delay, num_windows)
+        elif specs := due_ticks(self.cron_jobs, n, timedelta(seconds=delay * num_windows)):
+            await self.scripts.enqueue(specs)
+
+    async def record_health(self) -> None:
+        """Arq's sentinel; with features it is the heart that writes it, for as long as the process is well."""
+        if self.features is None:
+            await super().record_health()
+
+    def _start_background(self) -> None:
+        if self._background:
+            return
+        also: Callable[[], Coroutine[Any, Any, None]] | None = None
+        jobs: dict[str, Coroutine[Any, Any, None]] = {}
+        if self.features is not None:
+            self._relay = Relay(self.pool, self.keys, on_ended=self.features.on_flow_ended)
+            also = Beat(self, self._relay)
+            jobs["relay"] = self._relay.run()
+            jobs["wake"] = self.wake.listen(self.pool, self.keys.own("wake"))
+        heart = Heart(self.scripts, self.held, lease_s=self.lease_s, lose=self.lose, also=also)
+        jobs["heart"] = heart.beat_forever()
+        self._background = [
+            asyncio.get_running_loop().create_task(job, name=f"{self.queue_name}:{name}") for name, job in jobs.items()
+        ]
+
+    async def _stop_background(self) -> None:
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        self._background = []
+
+    # ── what a job's life asks of its worker ─────────────────────────────────────────────────────────────────────
+
+    def max_attempts(self, function: Function | CronJob) -> int:
+        """Attempts in all that a function gets."""
+        return self.max_tries if function.max_tries is None else function.max_tries
+
+    def keep_result_ms(self, name: str) -> int | None:
+        """How long a function's result is kept: None when it isn't, 0 for ever (as ``record.lua`` has it)."""
+        function = self.functions.get(name)
+        forever = function.keep_result_forever if function else None
+        if self.keep_result_forever if forever is None else forever:
+            return 0
+        keep_s = function.keep_result_s if function else None
+        keep_s = self.keep_result_s if keep_s is None else keep_s
+        return int(keep_s * 1000) or None
+
+    def cooling_s(self, function: str) -> float:
+        """Seconds for which a job type still rests."""
+        return self.cooldowns.left_s(function) if self.cooldowns else 0.0
+
+    def got_through(self, function: str) -> None:
+        """A job of this type succeeded."""
+        if self.cooldowns:
+            self.cooldowns.succeeded(function)
+
+    def stumbled(self, function: str, error: BaseException) -> None:
+        """A job of this type failed; may put the type to rest."""
+        if self.cooldowns:
+            self.cooldowns.failed(function, error)
+
+    async def park(self, held: Held) -> Outcome:
+        """What to do with a job of unknown function."""
+        return await park(self.pool, self.keys, held, cast("Features", self.features))
+
+    def count(self, outcome: Outcome) -> None:
+        """Arq's three counters."""
+        match outcome:
+            case Succeeded():
+                self.jobs_complete += 1
+            case Buried() | Cancelled():
+                self.jobs_failed += 1
+            case Retrying() | Returned():
+                self.jobs_retried += 1
+            case Lost():
+                pass
+
+    def free_slot(self, held: Held) -> None:
+        """The job's function has ended: another may be claimed while this one's record is under way."""
+        if held.slot:
+            held.slot = False
+            self.job_counter -= 1
+            self.slots.release(self.queue_name)
+            if self._more or self.burst:
+                self.wake.ring()
+
+    def relay_soon(self) -> None:
+        """A flow step's end was recorded."""
+        if self._relay:
+            self._relay.kick()
+
+    def lose(self, held: Held) -> None:
+        """Cancel a job whose lease is no longer ours."""
+        held.stop = "lost"
+        if (task := self.job_tasks.get(held.id)) is not None:
+            task.cancel()
+
+    # ── stopping ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def handle_sig(self, signum: Signals) -> None:
+        """Stop now: running jobs are cancelled and go back to the queue."""
+        self.stopping = True
+        self.allow_pick_jobs = False
+        super().handle_sig(signum)
+
+    def handle_sig_wait_for_completion(self, signum: Signals) -> None:
+        """Claim nothing more, give running jobs ``job_completion_wait`` seconds, then stop; a second signal: now."""
+        if self.stopping:
+            self.handle_sig(signum)
+            return
+        self.stopping = True
+        super().handle_sig_wait_for_completion(signum)
+
+    async def close(self) -> None:
+        """Hand interrupted jobs back, commit every outcome, run ``on_shutdown``, release the pool."""
+        if not self._handle_signals:
+            self.handle_sig(Signals.SIGUSR1)
+        if self._pool is None:
+            return
+        if self.features is None:
+            await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+            await self._stop_background()
+            await self.pool.delete(self.health_check_key)
+        else:
+            await self._hand_back()
+            await self._stop_background()
+            with contextlib.suppress(RedisError, OSError):
+                await self.pool.zrem(self.keys.own("workers"), self.id)
+        if self.on_shutdown:
+            await self.on_shutdown(self.ctx)
+        await close_pool(self.pool)
+        self._pool = None
+
+    async def _hand_back(self) -> None:
+        """Wait for cancelled jobs; return those that don't heed it on their behalf, without an attempt spent."""
+        if self.tasks:
+            await asyncio.wait(self.tasks.values(), timeout=_UNWILLING_S)
+        unwilling = [held for held in self.held.values() if not held.recording]
+        ops = [record_of(h, Returned("shutdown"), queue=self.queue_name, result=None, ttl_ms=0) for h in unwilling]
+        for held in unwilling:
+            held.stop, held.recording = "lost", True
+            logger.warning("job.unwilling", job_id=held.id, function=held.function)
+        with contextlib.suppress(TimeoutError):  # Redis is away: their leases will run out by themselves
+            async with asyncio.timeout(self.lease_s):
+                await asyncio.gather(*(self.recorder.record(op) for op in ops), self.recorder.settled())
