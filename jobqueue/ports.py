@@ -81,6 +81,10 @@ class BlobStore(Protocol):
         """Every key that starts with ``prefix``, in no promised order."""
         ...
 
+    async def sweep_partial(self, older_than_s: float) -> int:
+        """Remove what puts cut off by a crash have left behind, untouched for ``older_than_s``; how many."""
+        ...
+
     async def close(self) -> None:
         """Release connections."""
         ...

@@ -80,6 +80,7 @@ def read(worker: Worker, held: Held) -> Outcome | None:
     function = worker.functions.get(held.function)
     if function is None:
         return _unknown(worker, held)
+    held.tick = isinstance(function, CronJob)
     if enqueued_try and enqueued_try > held.attempt:
         held.attempt = enqueued_try
     if held.attempt > worker.max_attempts(function):
@@ -177,7 +178,7 @@ async def settle(worker: Worker, held: Held, outcome: Outcome) -> None:
     )
     if worker.features is None:
         op = bare(op)
-        if held.started_ms and isinstance(worker.functions[held.function], CronJob):
+        if held.started_ms and held.tick:
             op["keep"] = keep_cronjob_progress * 1000  # arq's guard against a second run of the same tick
     held.recording = True
     if not await worker.recorder.record(op):

@@ -88,11 +88,13 @@ class Held:
     """Why its task is being cancelled: ``abort``, ``lost``; None for a shutdown or by itself."""
     recording: bool = False
     slot: bool = True
+    tick: bool = False
+    """Whether it is a tick of a cron job."""
 
     @property
     def ref(self) -> str:
         """How arq's log lines name it."""
-        return f"{self.id}:{self.function}"
+        return self.function if self.tick else f"{self.id}:{self.function}"
 
 
 _ARQ_FIELDS = frozenset({"id", "token", "finish", "delay", "at", "result", "ttl"})

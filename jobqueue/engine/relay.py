@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+import msgpack
 import structlog
 from arq.utils import timestamp_ms
 from redis.exceptions import RedisError
@@ -32,6 +33,7 @@ class Relay:
     def __init__(self, redis: Any, keys: QueueKeys, *, on_ended: FlowEnded | None) -> None:
         self._redis = redis
         self._outbox = keys.own("outbox")
+        self._events = keys.own("events")
         self._flows = FlowStore(redis, cluster=keys.cluster)
         self._on_ended = on_ended
         self._kicked = asyncio.Event()
@@ -71,4 +73,6 @@ class Relay:
                 except (Transient, OSError) as exc:
                     logger.warning("relay.delayed", flow=stored.flow.id, error=str(exc))
                     return  # the entry stays, and is tried again by a later sweep
+            event = msgpack.packb([("advanced", stored.flow.id, stored.state.value)])
+            await self._redis.xadd(self._events, {"e": event}, maxlen=10_000, approximate=True)
         await self._redis.xdel(self._outbox, entry_id)

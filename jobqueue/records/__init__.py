@@ -1,0 +1,1 @@
+"""The database behind `jobqueue.ports.Records`: SQLAlchemy on SQLite or PostgreSQL."""

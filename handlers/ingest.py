@@ -1,0 +1,76 @@
+"""The ingest queue: is this file one that we can read?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from handlers.context import Ctx, services
+from handlers.documents.cleaning import shown_name
+from jobqueue.errors import LimitExceeded, RejectedFile
+from jobqueue.ports import AuditEntry, FileRecord, Limits, Services
+from jobqueue.tasks import DocumentInfo
+
+INSPECT_LIMITS: Final = Limits(wall_s=90.0, cpu_s=90)
+
+
+async def ingest_document(ctx: Ctx, *, tenant_id: str, file_id: str) -> dict[str, Any]:
+    """Inspect an uploaded file and record it as accepted or rejected.
+
+    Run again, it finds and records the same.
+
+    Raises:
+        RejectedFile, LimitExceeded: the file is not acceptable; its record says why.
+        NotFound: the tenant has no such file.
+    """
+    world = services(ctx)
+    async with world.records.unit() as unit:
+        file = await unit.get_file(tenant_id, file_id)
+    try:
+        info = await _inspect(world, file)
+    except (RejectedFile, LimitExceeded) as exc:
+        # The reason names the file, which can be personal data: it stays out of the audit trail.
+        detail = {"error": type(exc).__name__}
+        await _record(world, file, detail, state="rejected", info=None, reason=str(exc))
+        raise
+    detail = {"mime_type": info.mime_type, "pages": str(info.pages)}
+    await _record(world, file, detail, state="accepted", info=info, reason=None)
+    return info.model_dump(include={"mime_type", "pages", "sha256", "size_bytes"})
+
+
+async def _inspect(world: Services, file: FileRecord) -> DocumentInfo:
+    async with world.blobs.local(file.blob_key) as path:
+        found = await world.sandbox.run(
+            "handlers.documents.inspect:inspect",
+            str(path),
+            file.name,
+            max_bytes=world.max_upload_bytes,
+            max_pages=world.max_pages,
+            engine=world.text_engine,
+            limits=INSPECT_LIMITS,
+        )
+    info = DocumentInfo.model_validate(found)
+    if info.sha256 != file.sha256:
+        name = shown_name(file.name)
+        raise RejectedFile(f"{name} is not in storage as it was uploaded (its SHA-256 differs): upload it again")
+    return info
+
+
+async def _record(world: Services, file: FileRecord, detail: Mapping[str, str], **verdict: Any) -> None:
+    async with world.records.unit() as unit:
+        before = await unit.get_file(file.tenant_id, file.id)
+        after = replace(before, **verdict)
+        if after == before:  # a second run: the trail already has the entry
+            return
+        await unit.save_file(after)
+        entry = AuditEntry(
+            tenant_id=file.tenant_id,
+            actor="worker:ingest",
+            action=f"file.{after.state}",
+            subject=file.id,
+            at=datetime.now(UTC),
+            detail=detail,
+        )
+        await unit.audit(entry)

@@ -1,0 +1,357 @@
+"""The public verbs for other services: enqueue, look, wait, cancel.
+
+    pool = await create_pool()
+    await pool.enqueue_job("ocr_document", tenant_id="acme", file_id=..., contract_id=..., _queue_name="jobqueue:ocr")
+
+Importing this pulls in arq, redis and msgpack, and no handler, database or document library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgpack
+from arq.jobs import deserialize_result
+from arq.utils import timestamp_ms
+from redis.exceptions import RedisError
+
+from jobqueue import settings as settings_
+from jobqueue.broker.connection import AnyPool, close_pool, open_pool, resolve
+from jobqueue.broker.deadletter import DeadLetter, DeadLetters
+from jobqueue.broker.enqueue import NewJob
+from jobqueue.broker.events import EventHub
+from jobqueue.broker.flowstore import FlowStore, StoredFlow
+from jobqueue.broker.keys import QueueKeys, queue_name
+from jobqueue.broker.scripts import Scripts
+from jobqueue.errors import JobqueueError, NotFound, Unavailable
+from jobqueue.flows import Flow, FlowState, Step, StepState
+from jobqueue.job import State, decode, encode
+from jobqueue.ports import CancelAnswer
+from jobqueue.tasks import QueueView, StepView, TaskView
+
+__all__ = ["Client", "DeadLetter", "NewJob", "connect", "create_pool"]
+
+CANCELLED_RESULT_MS: Final = 24 * 3600 * 1000
+_LOOK_AGAIN_S: Final = 2.0
+
+
+async def create_pool(url: str | None = None, *, queue: str = "ingest", data_dir: Path | None = None) -> AnyPool:
+    """A pool to enqueue with: arq's `ArqRedis`, whose enqueues also wake an idle worker.
+
+    Args:
+        url: as JOBQUEUE_REDIS_URL, which is read when it isn't given.
+        queue: short or full name of the queue that ``enqueue_job`` uses by default.
+        data_dir: where the embedded server's address stands; as JOBQUEUE_DATA_DIR.
+
+    Raises:
+        ConfigError: the URL is wrong.
+        Unavailable: no server answers there.
+    """
+    defaults = settings_.load()
+    address = resolve(url or defaults.redis_url, data_dir or defaults.data_dir)
+    pool = open_pool(address, queue=queue if ":" in queue else queue_name(queue))
+    try:
+        await pool.ping()
+    except (RedisError, OSError) as exc:
+        await close_pool(pool)
+        raise Unavailable(f"Redis at {address} doesn't answer ({exc}): see JOBQUEUE_REDIS_URL") from exc
+    return pool
+
+
+async def connect(url: str | None = None, *, queues: Sequence[str], data_dir: Path | None = None) -> Client:
+    """A `Client` of these queues, by short name; close it after use. Raises as `create_pool`."""
+    return Client(await create_pool(url, data_dir=data_dir, queue=queues[0]), queues)
+
+
+class Client:
+    """Jobs, tasks and queues of one Redis; implements `jobqueue.ports.TaskQueue`.
+
+    Args:
+        pool: as `create_pool` gives.
+        queues: short names of all queues, as configured.
+    """
+
+    def __init__(self, pool: AnyPool, queues: Iterable[str]) -> None:
+        self.pool = pool
+        self._redis: Any = pool
+        self._keys = {name: QueueKeys(queue_name(name), cluster=pool.on_cluster) for name in queues}
+        self._flows = FlowStore(pool, cluster=pool.on_cluster)
+        self._events = EventHub(pool, self._keys.values())
+
+    async def close(self) -> None:
+        """Release the connections."""
+        await self._events.close()
+        await close_pool(self.pool)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def ping(self) -> None:
+        """Raise `Unavailable` unless Redis answers."""
+        with _answering():
+            await self._redis.ping()
+
+    # ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def submit(self, flow: Flow) -> bool:
+        """Store a flow and enqueue what is ready; False when the id is taken. Safe to repeat after an error."""
+        with _answering():
+            created = await self._flows.create(flow)
+            stored = await self._flows.read(flow.id)
+            if stored is not None:
+                await self._flows.enqueue_ready(stored)  # also when it was there: a repeat completes what an error cut
+            return created
+
+    async def view(self, task_id: str) -> TaskView:
+        """The live state of a task. Raises `NotFound` when Redis doesn't know it (any more)."""
+        with _answering():
+            stored = await self._flows.read(task_id)
+            if stored is None:
+                raise NotFound(f"no task {task_id}")
+            steps = await asyncio.gather(*(self._step(stored, step) for step in stored.flow.steps))
+        return _task_view(stored, steps)
+
+    async def watch(self, task_id: str) -> AsyncIterator[TaskView]:
+        """The task now and after each change, until it has finished. Raises `NotFound` as `view`."""
+        view = await self.view(task_id)
+        jobs = [step.job_id for step in view.steps]
+        async with self._events.watch([task_id, *jobs]) as watch:
+            shown = None
+            while True:
+                watch.changed.clear()
+                view = await self.view(task_id)
+                if view != shown:
+                    yield view
+                    shown = view
+                if view.state not in {"running", "queued"}:
+                    return
+                try:
+                    async with asyncio.timeout(_LOOK_AGAIN_S):  # a lost event costs two seconds, not the watcher
+                        await watch.changed.wait()
+                except TimeoutError:
+                    pass
+
+    async def cancel(self, task_id: str) -> CancelAnswer:
+        """Cancel every job of a task; waiting ones at once, running ones within a second. Raises `NotFound`."""
+        with _answering():
+            stored = await self._flows.read(task_id)
+            if stored is None:
+                raise NotFound(f"no task {task_id}")
+            if stored.state is not FlowState.RUNNING:
+                return "finished"
+            answers = [await self._cancel_step(stored, step) for step in stored.flow.steps]
+            if "cancelling" in answers:
+                return "cancelling"
+            if "cancelled" not in answers:
+                # Between two steps: no job to stop, so it is the flow that must not go on.
+                waiting = next(s for s in stored.flow.steps if s.name not in stored.states)
+                await self._flows.mark(task_id, waiting.name, StepState.CANCELLED)
+                await self._flows.end(task_id)
+            return "cancelled"
+
+    async def _cancel_step(self, stored: StoredFlow, step: Step) -> str:
+        if step.name in stored.states:
+            return "finished"
+        outbox = ["flow", stored.flow.id, "step", step.name, "state", StepState.CANCELLED.value, "message", ""]
+        answer = await self._cancel(self._keys[step.queue], stored.flow.job_id(step), step.function, outbox)
+        if answer == "cancelled":
+            await self._flows.mark(stored.flow.id, step.name, StepState.CANCELLED)
+        return answer
+
+    # ── jobs ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def cancel_job(self, job_id: str) -> CancelAnswer:
+        """Cancel one job. Raises `NotFound` when there is no such job; that leaves nothing behind."""
+        with _answering():
+            answer = await self._cancel(self.keys_of(job_id), job_id, "", ())
+        if answer == "unknown":
+            raise NotFound(f"no job {job_id}")
+        return answer  # type: ignore[return-value]  # the fourth answer was just excluded
+
+    async def state(self, job_id: str) -> State:
+        """Where a job stands; ``UNKNOWN`` when it never existed or its result has expired."""
+        with _answering():
+            return (await self._job(self.keys_of(job_id), job_id))[0]
+
+    async def progress(self, job_id: str) -> tuple[int, int, str] | None:
+        """The last progress report of a running job: done, total, message."""
+        with _answering():
+            raw = await self._redis.get(self.keys_of(job_id).progress(job_id))
+        return tuple(msgpack.unpackb(raw)) if raw else None
+
+    async def result(self, job_id: str, *, timeout_s: float | None = None) -> Any:
+        """Wait for a job and return its result, or raise its error.
+
+        Raises:
+            NotFound: no such job, or its result isn't kept.
+            TimeoutError: it didn't finish in time.
+            JobFailed: it failed with an error of a class this process doesn't rebuild; or the rebuilt error itself.
+        """
+        keys = self.keys_of(job_id)
+        async with asyncio.timeout(timeout_s), self._events.watch([job_id]) as watch:
+            while True:
+                watch.changed.clear()
+                with _answering():
+                    raw = await self._redis.get(keys.result(job_id))
+                    waits = raw is None and await self._redis.exists(keys.job(job_id))
+                    if raw is None and not waits:
+                        raw = await self._redis.get(keys.result(job_id))  # it finished between the two looks
+                if raw is not None:
+                    found = deserialize_result(raw, deserializer=decode)
+                    if found.success:
+                        return found.result
+                    raise found.result
+                if not waits:
+                    raise NotFound(f"no job {job_id}, or its result isn't kept")
+                try:
+                    async with asyncio.timeout(_LOOK_AGAIN_S):
+                        await watch.changed.wait()
+                except TimeoutError:
+                    pass
+
+    def keys_of(self, job_id: str) -> QueueKeys:
+        """The keys of the queue whose name leads a job's id. Raises `NotFound` for an id of no configured queue."""
+        name = job_id.partition("-")[0]
+        if name not in self._keys:
+            raise NotFound(f"job {job_id}: its id names none of the queues {', '.join(self._keys)}")
+        return self._keys[name]
+
+    # ── queues ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def queues(self) -> list[QueueView]:
+        """Every configured queue."""
+        with _answering():
+            return list(await asyncio.gather(*(self._queue(name, keys) for name, keys in self._keys.items())))
+
+    def dead_letters(self, queue: str) -> DeadLetters:
+        """The dead letters of a queue, by short name. Raises `NotFound`."""
+        if queue not in self._keys:
+            raise NotFound(f"no queue {queue!r}; there are {', '.join(self._keys)}")
+        return DeadLetters(self._redis, self._keys[queue])
+
+    # ── one look each ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _queue(self, name: str, keys: QueueKeys) -> QueueView:
+        now = timestamp_ms()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zcount(keys.queue, "-inf", now)
+            pipe.zcount(keys.queue, f"({now}", "+inf")
+            pipe.xlen(keys.own("dead"))
+            pipe.zcount(keys.own("workers"), now - 15_000, "+inf")
+            pipe.hgetall(keys.own("counters"))
+            due, later, dead, workers, counters = await pipe.execute()
+        counts = {key.decode(): int(value) for key, value in counters.items()}
+        running = await self._running(keys)
+        return QueueView(
+            name=name, waiting=due, deferred=max(later - running, 0), running=running, dead=dead, workers=workers,
+            counters=counts,
+        )  # fmt: skip
+
+    async def _running(self, keys: QueueKeys) -> int:
+        """Leased jobs: ids due within the longest lease whose in-progress key lives; at most 1,000 are looked at."""
+        now = timestamp_ms()
+        ids = await self._redis.zrangebyscore(keys.queue, f"({now}", now + 600_000, start=0, num=1000)
+        if not ids:
+            return 0
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in ids:
+                pipe.exists(keys.in_progress(job_id.decode()))
+            return sum(await pipe.execute())
+
+    async def _job(self, keys: QueueKeys, job_id: str) -> tuple[State, dict[str, Any]]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.get(keys.result(job_id))
+            pipe.exists(keys.in_progress(job_id))
+            pipe.zscore(keys.queue, job_id)
+            pipe.get(keys.retry(job_id))
+            pipe.get(keys.progress(job_id))
+            pipe.get(keys.error(job_id))
+            result, running, score, attempts, progress, error = await pipe.execute()
+        facts: dict[str, Any] = {"attempt": int(attempts or 0)}
+        if progress:
+            facts["done"], facts["total"], facts["message"] = msgpack.unpackb(progress)
+        if error:
+            facts["error"] = msgpack.unpackb(error)[1]
+        if result:
+            found = deserialize_result(result, deserializer=decode)
+            facts |= {
+                "attempt": found.job_try,
+                "seconds": (found.finish_time - found.start_time).total_seconds(),
+                "error": None if found.success else str(found.result) or type(found.result).__name__,
+                "result": found.result if found.success else None,
+            }
+            if found.success:
+                return State.SUCCEEDED, facts
+            return (State.CANCELLED if isinstance(found.result, asyncio.CancelledError) else State.FAILED), facts
+        if running and score is not None:
+            return State.RUNNING, facts | {"error": None}
+        if score is None:
+            return State.UNKNOWN, facts
+        if error:
+            return State.RETRYING, facts
+        return (State.DEFERRED if score > timestamp_ms() else State.QUEUED), facts
+
+    async def _step(self, stored: StoredFlow, step: Step) -> tuple[StepView, Any]:
+        job_id = stored.flow.job_id(step)
+        state, facts = await self._job(self._keys[step.queue], job_id)
+        result = facts.pop("result", None)
+        ended = stored.states.get(step.name)
+        shown = ended.value if ended else "waiting" if state is State.UNKNOWN else state.value
+        view = StepView(name=step.name, job_id=job_id, queue=step.queue, function=step.function, state=shown, **facts)
+        return view, result
+
+    async def _cancel(self, keys: QueueKeys, job_id: str, function: str, outbox: Sequence[Any]) -> str:
+        now = timestamp_ms()
+        result = encode(
+            {
+                "t": 0, "f": function, "a": (), "k": {}, "et": now, "s": False, "r": asyncio.CancelledError(),
+                "st": now, "ft": now, "q": keys.name, "id": job_id,
+            }
+        )  # fmt: skip
+        return await Scripts(self._redis, keys).cancel(
+            job_id, result=result, keep_ms=CANCELLED_RESULT_MS, count=f"{function}:cancelled", outbox=outbox
+        )
+
+
+def _task_view(stored: StoredFlow, looked: Sequence[tuple[StepView, Any]]) -> TaskView:
+    steps = [view for view, _ in looked]
+    state = stored.state.value
+    if stored.state is FlowState.RUNNING and all(step.state in {"waiting", "queued", "deferred"} for step in steps):
+        state = "queued"
+    results = {view.name: result for view, result in looked if result is not None}
+    return TaskView(
+        id=stored.flow.id,
+        kind=stored.flow.kind,
+        tenant_id=stored.flow.tenant_id,
+        state=state,
+        progress=round(sum(_part(step) for step in steps) / len(steps), 3),
+        steps=steps,
+        created_at=stored.flow.created_at,
+        finished_at=datetime.fromtimestamp(stored.ended_ms / 1000, UTC) if stored.ended_ms else None,
+        error=stored.error,
+        result=results or None,
+    )
+
+
+def _part(step: StepView) -> float:
+    if step.state == "succeeded":
+        return 1.0
+    return min(step.done / step.total, 1.0) if step.total and step.state == "running" else 0.0
+
+
+class _answering:  # noqa: N801  # reads as a phrase: with _answering()
+    """Turn redis-py's errors into ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, _: object) -> None:
+        if isinstance(exc, RedisError | ConnectionError) and not isinstance(exc, JobqueueError):
+            raise Unavailable(f"Redis doesn't answer as it should ({exc}): see JOBQUEUE_REDIS_URL") from exc

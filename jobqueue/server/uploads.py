@@ -1,0 +1,121 @@
+"""One uploaded file: from the socket straight into blob storage, a chunk at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http_exceptions import BadHttpMessage
+
+from jobqueue.errors import InvalidInput, JobqueueError, LimitExceeded
+from jobqueue.ports import Blob
+from jobqueue.server.context import Deps, deps
+
+MAX_NAME_CHARS: Final = 255
+_CHUNK_BYTES: Final = 1 << 16
+_ENVELOPE_BYTES: Final = 1 << 16  # boundaries and part headers around the largest file
+_HOW_TO: Final = "send multipart/form-data with the file in one field named 'file'"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A stored upload and its cleaned name."""
+
+    name: str
+    blob: Blob
+
+
+def clean_name(name: str) -> str:
+    r"""What a file may be called here: a base name without control or invisible characters, 1–255 long.
+
+    Characters of Unicode's category C go: controls, but also the overrides that make ``exe.pdf`` of ``fdp.exe``.
+    Too long a name loses its middle, never its extension.
+
+    >>> clean_name("C:\\deeds\\..\\Kaufvertrag\x00 2024.pdf"), clean_name("../../etc/passwd"), clean_name("/")
+    ('Kaufvertrag 2024.pdf', 'passwd', 'unnamed')
+    """
+    base = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    visible = "".join(char for char in base if not unicodedata.category(char).startswith("C"))
+    clean = " ".join(unicodedata.normalize("NFC", visible).split())
+    if not clean.strip("."):
+        return "unnamed"
+    if len(clean) > MAX_NAME_CHARS:
+        stem, dot, extension = clean.rpartition(".")
+        tail = dot + extension if stem and len(extension) <= 10 else ""  # noqa: PLR2004  # longer is no extension
+        clean = clean[: MAX_NAME_CHARS - len(tail)].rstrip() + tail
+    return clean
+
+
+async def receive(request: web.Request, key: str) -> Upload:
+    """Store the request's one file under ``key``. Memory used doesn't depend on its size.
+
+    When this raises, nothing is stored.
+
+    Raises:
+        InvalidInput: no file, an empty one, more than one, or not multipart; says how to send it.
+        LimitExceeded: it is longer than the upload limit.
+        Unavailable: storage can't be reached.
+        web.HTTPException: 400 when the multipart framing is broken, 408 when bytes fail to arrive.
+    """
+    using = deps(request)
+    limit = using.limits.max_upload_bytes
+    if not request.content_type.startswith("multipart/"):
+        raise InvalidInput(f"this is not an upload: {_HOW_TO}")
+    if (request.content_length or 0) > limit + _ENVELOPE_BYTES:
+        raise _too_long(limit)  # known before a byte is read
+    try:
+        async with asyncio.timeout(using.limits.upload_timeout_s):
+            return await _receive(request, using, key)
+    except LimitExceeded:
+        raise _too_long(limit) from None
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="the upload took too long: send it over a faster connection") from None
+
+
+async def _receive(request: web.Request, using: Deps, key: str) -> Upload:
+    idle_s = using.limits.idle_timeout_s
+    reader = await _read(request.multipart(), idle_s)
+    part = await _read(reader.next(), idle_s)
+    if not isinstance(part, BodyPartReader) or part.name != "file" or part.filename is None:
+        raise InvalidInput(f"the upload holds no file: {_HOW_TO}, and nothing before it")
+    blob = await using.blobs.put(key, _chunks(part, idle_s), max_bytes=using.limits.max_upload_bytes)
+    try:
+        await _check_whole(reader, blob, idle_s)
+    except BaseException:
+        # No row names the object yet, so nobody else would ever remove it; its refusal is the news, not a failed sweep.
+        with suppress(JobqueueError):
+            await using.blobs.delete(key)
+        raise
+    return Upload(name=clean_name(part.filename), blob=blob)
+
+
+async def _check_whole(reader: MultipartReader, blob: Blob, idle_s: float) -> None:
+    if blob.size_bytes == 0:
+        raise InvalidInput("the uploaded file is empty: choose a file with content")
+    if await _read(reader.next(), idle_s) is not None:
+        raise InvalidInput(f"the upload holds more than one file or field: {_HOW_TO}, one upload per file")
+
+
+async def _chunks(part: BodyPartReader, idle_s: float) -> AsyncIterator[bytes]:
+    while chunk := await _read(part.read_chunk(_CHUNK_BYTES), idle_s):
+        yield chunk
+
+
+async def _read(reading: Coroutine[Any, Any, T], idle_s: float) -> T:
+    try:
+        return await asyncio.wait_for(reading, idle_s)
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="the upload stopped arriving: send it again") from None
+    except (ValueError, RuntimeError, BadHttpMessage):  # how aiohttp's reader reports broken framing
+        raise web.HTTPBadRequest(text=f"the multipart body is malformed or cut short: {_HOW_TO}") from None
+
+
+def _too_long(limit: int) -> LimitExceeded:
+    return LimitExceeded(f"the file is larger than {limit:,} bytes, the upload limit (JOBQUEUE_MAX_UPLOAD_BYTES)")

@@ -1,0 +1,168 @@
+"""Composition root of the workers: ``arq jobqueue.worker.IngestSettings`` and its four siblings start here.
+
+arq's command builds ``arq.worker.Worker`` by that name and logs as ``arq.cli.default_log_config`` says. `adopt_arq`
+rebinds both, on import of this module: the engine is ours, and every line is JSON. Nothing else of arq is touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from datetime import UTC
+from typing import Any, Final
+
+import arq.cli
+import arq.worker
+import structlog
+from arq.connections import RedisSettings
+from arq.cron import CronJob, cron
+from redis.exceptions import AuthenticationError, RedisError
+
+from handlers import export, ingest, llm, ocr, system
+from jobqueue import queues, registry, settings
+from jobqueue.app import flow_recorder, open_services
+from jobqueue.broker.connection import AnyPool, arq_settings, close_pool, open_pool, parse, resolve
+from jobqueue.broker.keys import QueueKeys, queue_name
+from jobqueue.client import Client
+from jobqueue.engine.features import Features
+from jobqueue.engine.worker import Worker
+from jobqueue.errors import ConfigError, Unavailable
+from jobqueue.flows import Flow, FlowState
+from jobqueue.job import decode, encode
+from jobqueue.telemetry import logs
+
+logger = structlog.get_logger(__name__)
+
+HANDLERS: Final[dict[str, dict[str, registry.Handler]]] = {
+    "ingest": {"ingest_document": ingest.ingest_document},
+    "ocr": {"ocr_document": ocr.ocr_document},
+    "llm": {
+        "extract_terms": llm.extract_terms,
+        "summarise_contract": llm.summarise_contract,
+        "analyse_contract": llm.analyse_contract,
+    },
+    "export": {"export_report": export.export_report},
+    "system": {
+        "expire": system.expire,
+        "check_health": system.check_health,
+        "roll_up_metrics": system.roll_up_metrics,
+    },
+}
+"""Queue -> job type -> the coroutine that runs it."""
+
+
+def cron_jobs() -> tuple[CronJob, ...]:
+    """The clock of the ``system`` queue (UTC)."""
+    return (
+        cron(system.roll_up_metrics, name="roll_up_metrics", second=0, timeout=60, max_tries=2),
+        cron(system.check_health, name="check_health", second=30, timeout=30, max_tries=2),
+        cron(system.expire, name="expire", minute=17, second=0, timeout=300, max_tries=2),
+    )
+
+
+def adopt_arq() -> None:
+    """Have arq's command run our worker, and log as we do."""
+    arq.worker.Worker = Worker  # type: ignore[misc]  # the one place where arq is patched
+    arq.cli.default_log_config = logs.arq_config  # type: ignore[attr-defined]
+
+
+async def _connect(config: settings.Settings, queue: str) -> AnyPool:
+    """A pool that answers, however long that takes: workers and Redis may start in any order."""
+    delay_s = 0.2
+    while True:
+        try:
+            pool = open_pool(resolve(config.redis_url, config.data_dir), queue=queue)
+            try:
+                await pool.ping()
+            except BaseException:
+                await close_pool(pool)
+                raise
+            return pool
+        except AuthenticationError:
+            raise  # waiting doesn't mend credentials
+        except (RedisError, OSError, Unavailable) as exc:
+            logger.warning("redis.away", queue=queue, error=str(exc), retry_in_s=delay_s)
+            await asyncio.sleep(delay_s)
+            delay_s = min(5.0, delay_s * 2)
+
+
+def worker_settings(name: str, config: settings.Settings, all_queues: dict[str, queues.Queue]) -> dict[str, Any]:
+    """The keyword arguments of the worker of one queue, by short name."""
+    full_name = queue_name(name)
+    plan = registry.plan(all_queues[name], HANDLERS[name], cron_jobs() if name == "system" else ())
+    cluster = config.redis_url != settings.EMBEDDED and parse(config.redis_url).cluster
+    stack = AsyncExitStack()
+    record_end: Any = None
+
+    async def on_startup(ctx: dict[Any, Any]) -> None:
+        nonlocal record_end
+        services = await stack.enter_async_context(open_services(config))
+        record_end = flow_recorder(services.records)
+        ctx["services"] = services
+        ctx["queues"] = Client(ctx["redis"], all_queues)
+
+    async def on_shutdown(_ctx: dict[Any, Any]) -> None:
+        await stack.aclose()
+
+    async def on_flow_ended(flow: Flow, state: FlowState, error: str | None) -> None:
+        await record_end(flow, state, error)
+
+    return {
+        "functions": list(plan.functions),
+        "cron_jobs": list(plan.cron_jobs),
+        "queue_name": full_name,
+        "redis_settings": _redis_settings(config),
+        "health_check_key": QueueKeys(full_name, cluster=cluster).health_check,
+        "max_jobs": plan.queue.concurrency,
+        "job_completion_wait": int(config.grace_s),
+        "allow_abort_jobs": True,
+        "job_serializer": encode,
+        "job_deserializer": decode,
+        "timezone": UTC,
+        "on_startup": on_startup,
+        "on_shutdown": on_shutdown,
+        "features": Features(
+            connect=lambda: _connect(config, full_name),
+            cluster=cluster,
+            worker_name=config.worker_name,
+            lease_s=config.lease_s,
+            policies=plan.policies,
+            on_flow_ended=on_flow_ended,
+        ),
+    }
+
+
+def _redis_settings(config: settings.Settings) -> RedisSettings:
+    """For ``arq --check``; the worker itself connects by `_connect`."""
+    try:
+        return arq_settings(resolve(config.redis_url, config.data_dir))
+    except Unavailable:
+        return RedisSettings(unix_socket_path=str(config.data_dir / "redis" / "not-running.sock"), conn_retries=0)
+
+
+def _settings_class(name: str) -> type:
+    try:
+        return type(f"{name.title()}Settings", (), worker_settings(name, _CONFIG, _QUEUES))
+    except KeyError:
+        raise ConfigError(f"queues.toml: queues: there is no {name!r}, which this program serves") from None
+
+
+def _load() -> tuple[settings.Settings, dict[str, queues.Queue]]:
+    try:
+        config = settings.load()
+        return config, queues.load(config.queues_file)
+    except ConfigError as exc:
+        raise SystemExit(f"jobqueue: {exc}") from exc  # one line for the operator of `arq`, not a traceback
+
+
+_CONFIG, _QUEUES = _load()
+logs.configure(_CONFIG.log_level)
+logging.getLogger("arq").setLevel(_CONFIG.log_level)
+adopt_arq()
+
+IngestSettings = _settings_class("ingest")
+OcrSettings = _settings_class("ocr")
+LlmSettings = _settings_class("llm")
+ExportSettings = _settings_class("export")
+SystemSettings = _settings_class("system")

@@ -1,0 +1,126 @@
+"""The export handler over in-process doubles of its ports; the renderers are the real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handlers.export import export_report
+from jobqueue.errors import InvalidInput, LimitExceeded, NotFound
+from tests.unit.rendering_support import InlineSandbox, World
+
+PDF = "acme/contracts/c1/report.pdf"
+DOCX = "acme/contracts/c1/report.docx"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(temp_dir=tmp_path)
+
+
+def _files(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
+
+
+def _export(world: World, **more: Any) -> Any:
+    return export_report(world.ctx, tenant_id="acme", contract_id="c1", **more)
+
+
+async def test_reports_are_stored_noted_and_audited(world: World) -> None:
+    answer = await _export(world)
+    assert answer == {
+        "reports": {"pdf": PDF, "docx": DOCX},
+        "size_bytes": {"pdf": len(world.blobs.data[PDF]), "docx": len(world.blobs.data[DOCX])},
+    }
+    assert world.blobs.data[PDF].startswith(b"%PDF-")
+    assert world.blobs.data[DOCX].startswith(b"PK")
+    assert world.records.contract.reports == {"pdf": PDF, "docx": DOCX}
+    (entry,) = world.records.trail
+    assert (entry.tenant_id, entry.actor, entry.action, entry.subject) == (
+        "acme", "worker:export", "contract.exported", "c1",
+    )  # fmt: skip
+    assert entry.detail["pdf"] == hashlib.sha256(world.blobs.data[PDF]).hexdigest()
+
+
+async def test_a_second_run_stores_the_same_bytes(world: World) -> None:
+    first = await _export(world)
+    before = dict(world.blobs.data)
+    assert await _export(world) == first
+    assert world.blobs.data == before
+
+
+async def test_only_the_asked_formats_are_written_and_others_are_kept(world: World) -> None:
+    world.records.contract = replace(world.records.contract, reports={"pdf": PDF})
+    answer = await _export(world, formats=["docx", "docx"])
+    assert answer["reports"] == {"docx": DOCX}
+    assert PDF not in world.blobs.data
+    assert world.records.contract.reports == {"pdf": PDF, "docx": DOCX}
+
+
+async def test_watchers_hear_of_each_format(world: World) -> None:
+    await _export(world)
+    assert world.steps == [(0, 2, "writing pdf"), (1, 2, "writing docx"), (2, 2, "done")]
+
+
+@pytest.mark.parametrize("formats", [["pdf", "exe"], ["../../x"], [], "pdf"])
+async def test_unknown_formats_are_refused_by_name_before_anything_is_written(world: World, formats: Any) -> None:
+    with pytest.raises(InvalidInput, match="pdf, docx"):
+        await _export(world, formats=formats)
+    assert world.sandbox.calls == []
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "job"),
+    [
+        ("text_key", "text", "ocr_document"),
+        ("extraction", "extraction", "extract_terms"),
+        ("summary", "summary", "summarise_contract"),
+        ("analysis", "analysis", "analyse_contract"),
+    ],
+)
+async def test_a_missing_part_is_named_with_the_job_that_makes_it(world: World, part: str, name: str, job: str) -> None:
+    world.records.contract = replace(world.records.contract, **{part: None})  # type: ignore[arg-type]  # by name
+    with pytest.raises(InvalidInput, match=f"c1 has no {name} yet: run {job} first"):
+        await _export(world)
+
+
+async def test_several_missing_parts_are_all_named(world: World) -> None:
+    world.records.file = replace(world.records.file, info=None)
+    world.records.contract = replace(world.records.contract, summary=None)
+    with pytest.raises(InvalidInput, match="no info and no summary yet: run ingest_document, summarise_contract"):
+        await _export(world)
+
+
+async def test_another_tenant_s_contract_is_not_found(world: World) -> None:
+    with pytest.raises(NotFound):
+        await export_report(world.ctx, tenant_id="other", contract_id="c1")
+
+
+@pytest.mark.parametrize("error", [LimitExceeded("more than 50 MB written"), asyncio.CancelledError()])
+async def test_a_failed_rendering_leaves_nothing_behind(tmp_path: Path, error: BaseException) -> None:
+    def fail(function: str, path: Path) -> None:
+        if "word" in function:
+            path.write_bytes(b"half a file")
+            raise error
+
+    world = World(temp_dir=tmp_path, sandbox=InlineSandbox(before=fail))
+    with pytest.raises(type(error)):
+        await _export(world)
+    assert _files(tmp_path) == []
+    assert world.records.contract.reports == {}
+    assert world.records.trail == []
+
+
+async def test_rendering_runs_in_the_sandbox_under_limits_and_the_directory_is_removed(world: World) -> None:
+    await _export(world)
+    assert [function for function, _ in world.sandbox.calls] == [
+        "handlers.rendering.pdf:render_pdf",
+        "handlers.rendering.word:render_docx",
+    ]
+    assert all(limits and limits.file_bytes == 50_000_000 for _, limits in world.sandbox.calls)
+    assert _files(world.temp_dir) == []

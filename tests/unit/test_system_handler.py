@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from handlers.system import check_health, expire, roll_up_metrics
+from jobqueue.errors import Unavailable
+from jobqueue.ports import ContractModel, Sandbox, Services, TaskRecord
+from jobqueue.records.database import Database
+from jobqueue.services.blobs import DirectoryStore
+from jobqueue.tasks import QueueView
+
+DAY_S = 86_400
+NOT_USED = cast("Any", None)
+
+
+@pytest.fixture
+async def services(tmp_path: Path) -> AsyncIterator[Services]:
+    records = Database(f"sqlite:///{tmp_path}/jobqueue.db")
+    await records.migrate()
+    (tmp_path / "tmp").mkdir()
+    yield Services(
+        blobs=DirectoryStore(tmp_path / "blobs"),
+        records=records,
+        sandbox=cast("Sandbox", NOT_USED),
+        model=cast("ContractModel", NOT_USED),
+        temp_dir=tmp_path / "tmp",
+        max_upload_bytes=1,
+    )
+    await records.close()
+
+
+def make_old(path: Path, days: float, content: bytes | None = b"x") -> Path:
+    """A file, or without content the directory that is there, last written to so many days ago."""
+    if content is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    then = time.time() - days * DAY_S
+    os.utime(path, (then, then))
+    return path
+
+
+def tree(directory: Path) -> list[str]:
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+
+
+async def test_expire_removes_old_temporary_files_and_keeps_fresh_ones(services: Services) -> None:
+    temp = services.temp_dir
+    make_old(temp / "old.pdf", 1.1)
+    make_old(temp / "job" / "page-1.png", 1.1)
+    make_old(temp / "job" / "page-2.png", 0.9)
+    (temp / "forsaken").mkdir()
+    make_old(temp / "forsaken", 2, content=None)
+    found = await expire({"services": services})
+    assert found == {"temp_files": 2, "partial_blobs": 0, "tasks": 0}
+    assert tree(temp) == ["job", "job/page-2.png"]
+
+
+async def test_expire_does_not_follow_links_out_of_the_temporary_directory(services: Services, tmp_path: Path) -> None:
+    precious = make_old(tmp_path / "elsewhere" / "precious", 900)
+    (services.temp_dir / "folder").symlink_to(precious.parent)
+    (services.temp_dir / "file").symlink_to(precious)
+    assert (await expire({"services": services}))["temp_files"] == 0
+    assert precious.read_bytes() == b"x"
+
+
+async def test_expire_removes_remains_of_uploads_but_no_object(services: Services, tmp_path: Path) -> None:
+    await services.blobs.put_bytes("t/a", b"kept")
+    make_old(tmp_path / "blobs" / "t" / "a", 900)
+    make_old(tmp_path / "blobs" / ".partial" / "cut-off", 1.1)
+    make_old(tmp_path / "blobs" / ".partial" / "arriving", 0)
+    assert (await expire({"services": services}))["partial_blobs"] == 1
+    assert tree(tmp_path / "blobs") == [".partial", ".partial/arriving", "t", "t/a"]
+
+
+async def test_expire_prunes_tasks_that_finished_more_than_ninety_days_ago(services: Services) -> None:
+    now = datetime.now(UTC)
+    task = TaskRecord(id="open", tenant_id="t", kind="k", state="queued", created_at=now - timedelta(days=900))
+    async with services.records.unit() as unit:
+        await unit.add_task(task)
+        await unit.add_task(replace(task, id="89", state="failed", finished_at=now - timedelta(days=89)))
+        await unit.add_task(replace(task, id="91", state="failed", finished_at=now - timedelta(days=91)))
+    assert (await expire({"services": services}))["tasks"] == 1
+    assert (await expire({"services": services}))["tasks"] == 0
+    async with services.records.unit() as unit:
+        assert {left.id for left in await unit.list_tasks("t")} == {"open", "89"}
+
+
+async def test_expire_does_without_a_temporary_directory(services: Services) -> None:
+    services.temp_dir.rmdir()
+    assert (await expire({"services": services}))["temp_files"] == 0
+
+
+async def test_check_health_says_ok_of_every_component_and_leaves_no_probe(services: Services) -> None:
+    assert await check_health({"services": services}) == {"database": "ok", "storage": "ok", "disk": "ok"}
+    assert [key async for key in services.blobs.keys("")] == []
+
+
+async def test_check_health_names_everything_that_is_down(services: Services, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    down = replace(
+        services,
+        records=Database(f"sqlite:///{tmp_path}/file/jobqueue.db"),
+        blobs=DirectoryStore(tmp_path / "file" / "blobs"),
+        max_upload_bytes=10**18,
+    )
+    with pytest.raises(Unavailable) as caught:
+        await check_health({"services": down})
+    database, storage, disk = str(caught.value).split("; ", 2)[0], str(caught.value), str(caught.value)
+    assert database.startswith("database: SQLite database")
+    assert "storage: storage at" in storage
+    assert "disk: " in disk
+    assert "should be: free some space" in disk
+
+
+async def test_check_health_names_a_missing_temporary_directory(services: Services) -> None:
+    services.temp_dir.rmdir()
+    with pytest.raises(Unavailable, match=r"^disk: .*No such file or directory"):
+        await check_health({"services": services})
+
+
+async def test_roll_up_metrics_gives_the_figures_of_each_queue() -> None:
+    class TwoQueues:
+        async def queues(self) -> list[QueueView]:
+            return [
+                QueueView(name="ocr", waiting=3, deferred=1, running=2, dead=4, workers=1, counters={"succeeded": 9}),
+                QueueView(name="llm", waiting=0, deferred=0, running=0, dead=0, workers=0),
+            ]
+
+    assert await roll_up_metrics({"queues": TwoQueues()}) == {
+        "ocr": {"waiting": 3, "deferred": 1, "running": 2, "dead": 4, "workers": 1, "succeeded": 9},
+        "llm": {"waiting": 0, "deferred": 0, "running": 0, "dead": 0, "workers": 0},
+    }
