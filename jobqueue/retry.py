@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from jobqueue.errors import InvalidInput, Permanent, ProviderBusy, Transient
+from jobqueue.errors import ConfigError, InvalidInput, Permanent, ProviderBusy, Transient
 
 
 class Backoff(StrEnum):
@@ -98,15 +98,15 @@ def classify(error: BaseException) -> BaseException:
 def decide(error: BaseException, attempt: int, policy: RetryPolicy, random: float) -> Retry | Bury:
     """What to do after the ``attempt``-th attempt failed with ``error``.
 
-    Permanent errors are buried at once. A provider's Retry-After is honoured up to an hour, with jitter on top so that
-    a herd doesn't come back in step.
+    Permanent errors, and those that only an operator can mend, are buried at once. A provider's Retry-After is honoured
+    up to an hour, with jitter on top so that a herd doesn't come back in step.
 
     >>> decide(Permanent("no"), 1, RetryPolicy(), 0.5), decide(OSError(), 5, RetryPolicy(max_attempts=5), 0.5)
     (Bury(reason='permanent'), Bury(reason='exhausted'))
     >>> decide(ProviderBusy("wait", retry_after_s=30), 1, RetryPolicy(), 0.5)
     Retry(delay_s=33.0)
     """
-    if isinstance(error, Permanent):
+    if isinstance(error, Permanent | ConfigError):
         return Bury("permanent")
     if attempt >= policy.max_attempts:
         return Bury("exhausted")

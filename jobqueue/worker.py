@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from datetime import UTC
+from functools import partial
 from typing import Any, Final
 
 import arq.cli
@@ -26,10 +28,13 @@ from jobqueue.broker.connection import AnyPool, arq_settings, close_pool, open_p
 from jobqueue.broker.keys import QueueKeys, queue_name
 from jobqueue.client import Client
 from jobqueue.engine.features import Features
+from jobqueue.engine.fleet import run_workers
+from jobqueue.engine.slots import Slots
 from jobqueue.engine.worker import Worker
 from jobqueue.errors import ConfigError, Unavailable
 from jobqueue.flows import Flow, FlowState
 from jobqueue.job import decode, encode
+from jobqueue.ports import Services
 from jobqueue.telemetry import logs
 
 logger = structlog.get_logger(__name__)
@@ -87,8 +92,13 @@ async def _connect(config: settings.Settings, queue: str) -> AnyPool:
             delay_s = min(5.0, delay_s * 2)
 
 
-def worker_settings(name: str, config: settings.Settings, all_queues: dict[str, queues.Queue]) -> dict[str, Any]:
-    """The keyword arguments of the worker of one queue, by short name."""
+OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
+
+
+def worker_settings(
+    name: str, config: settings.Settings, all_queues: Mapping[str, queues.Queue], open_: OpenServices
+) -> dict[str, Any]:
+    """The keyword arguments of the worker of one queue, by short name; ``open_`` gives its handlers their services."""
     full_name = queue_name(name)
     plan = registry.plan(all_queues[name], HANDLERS[name], cron_jobs() if name == "system" else ())
     cluster = config.redis_url != settings.EMBEDDED and parse(config.redis_url).cluster
@@ -97,7 +107,7 @@ def worker_settings(name: str, config: settings.Settings, all_queues: dict[str, 
 
     async def on_startup(ctx: dict[Any, Any]) -> None:
         nonlocal record_end
-        services = await stack.enter_async_context(open_services(config))
+        services = await stack.enter_async_context(open_())
         record_end = flow_recorder(services.records)
         ctx["services"] = services
         ctx["queues"] = Client(ctx["redis"], all_queues)
@@ -143,9 +153,38 @@ def _redis_settings(config: settings.Settings) -> RedisSettings:
 
 def _settings_class(name: str) -> type:
     try:
-        return type(f"{name.title()}Settings", (), worker_settings(name, _CONFIG, _QUEUES))
+        arguments = worker_settings(name, _CONFIG, _QUEUES, partial(open_services, _CONFIG))
     except KeyError:
         raise ConfigError(f"queues.toml: queues: there is no {name!r}, which this program serves") from None
+    return type(f"{name.title()}Settings", (), arguments)
+
+
+async def run_fleet(names: Sequence[str]) -> None:
+    """Serve several queues in this process, its slots shared by their weights, until a signal.
+
+    Args:
+        names: short names; all must be configured.
+
+    Raises:
+        ConfigError: a name is not that of a queue.
+    """
+    if unknown := sorted(set(names) - HANDLERS.keys() | set(names) - _QUEUES.keys()):
+        raise ConfigError(f"no queue {', '.join(unknown)}: there are {', '.join(_QUEUES)}")
+    chosen = {queue_name(name): _QUEUES[name] for name in dict.fromkeys(names)}
+    slots = Slots(
+        max(queue.concurrency for queue in chosen.values()),
+        {full: (queue.weight, queue.concurrency) for full, queue in chosen.items()},
+    )
+    async with open_services(_CONFIG) as services:
+
+        def shared() -> AbstractAsyncContextManager[Services]:
+            return nullcontext(services)
+
+        workers = [
+            Worker(**worker_settings(queue.name, _CONFIG, _QUEUES, shared), handle_signals=False, slots=slots)
+            for queue in chosen.values()
+        ]
+        await run_workers(workers)
 
 
 def _load() -> tuple[settings.Settings, dict[str, queues.Queue]]:

@@ -41,12 +41,16 @@ _LEAD: Final = re.compile(
 )
 _TRAIL: Final = re.compile(r"[\s,;:\"'(-]*(?:\s(?:as|the|is|and|AND|AS)[\s,;:\"'(-]*)?$")
 _AND: Final = re.compile(r",?\s(?:and|AND|&)\s")
+_AND_OR_COMMA: Final = re.compile(r",?\s(?:and|AND|&)\s|,\s")
+_PERSON: Final = r"[A-Z][\w.'-]{0,30}(?:\s[A-Z][\w.'-]{0,30}){1,3}"
+_PEOPLE: Final = re.compile(rf"{_PERSON}(?:,\s{_PERSON}){{1,10}},?\s(?:and|AND|&)\s{_PERSON}[\s,]*")
 _NOT_NAMES: Final = re.compile(
     r"(?i)^(?:the )?(?:agreement|lease|seller|buyer|purchaser|landlord|tenant|lessor|lessee|part(?:y|ies)|this|"
     r"exhibit|section|effective date|property|premises|each|any|name|date|address|signature|title|by|its|article|"
     r"broker|all|if|owner|undersigned)\b(?!.*\b(?:inc|llc|l\.l\.c|corp|ltd|company|properties|partnership|trust|lp|"
     r"l\.p)\b)"
 )
+_LEAST_LETTERS: Final = 3
 _MAX_NAME: Final = 120
 _MAX_NAMES: Final = 12
 
@@ -79,8 +83,9 @@ def split_names(text: str) -> list[tuple[int, int]]:
 
 def _individuals(text: str, start: int, stop: int) -> list[tuple[int, int]]:
     """One span, or several where the stretch joins whole names with "and"."""
-    cuts = [(match.start(), match.end()) for match in _AND.finditer(text, start, stop)]
     corporate = bool(_CORPORATE.search(text[start:stop].rstrip(" ,.\n")))
+    joint = _AND if corporate or not _PEOPLE.fullmatch(text, start, stop) else _AND_OR_COMMA
+    cuts = [(match.start(), match.end()) for match in joint.finditer(text, start, stop)]
     pieces, begin = [], start
     for left, right in cuts:
         if not corporate or _CORPORATE.search(text[begin:left].rstrip(" ,\n")):
@@ -95,8 +100,12 @@ def _trim(text: str, start: int, stop: int) -> tuple[int, int] | None:
     start += lead.end() if lead else 0
     stop = start + len(_TRAIL.sub("", text[start:stop]))
     name = text[start:stop]
-    letters = sum(char.isalpha() for char in name)
-    named = name[:1].isupper() or name[:1].isdigit()
-    if not named or letters < 3 or len(name) > _MAX_NAME or _NOT_NAMES.match(name) or " shall " in name:  # noqa: PLR2004  # a name has three letters
-        return None
-    return start, stop
+    plausible = (
+        sum(char.isalpha() for char in name) >= _LEAST_LETTERS
+        and len(name) <= _MAX_NAME
+        and " shall " not in name
+        and not _NOT_NAMES.match(name)
+        # "150 Second Street, LLC" is a party, "150 Second Street" is where one lives
+        and (name[0].isupper() or (name[0].isdigit() and bool(_CORPORATE.search(name))))
+    )
+    return (start, stop) if plausible else None

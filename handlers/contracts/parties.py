@@ -43,6 +43,7 @@ _LABEL_END: Final = re.compile(r"\s\d+(?:\.\d+)+\.?\s|\s[A-Z][A-Za-z'() ]{1,30}:
 _RUNS_ON: Final = re.compile(r"(?:,|&|\band|company|corporation|partnership|,\sLLC|,\sInc\.?)\s*$", re.IGNORECASE)
 _AND: Final = re.compile(r"\b(?:and|AND)\s(?=[A-Z0-9])")
 _SENTENCE_OVER: Final = re.compile(r"[\"')\s]{0,4}\.\s")
+_BEFORE_A_NAME: Final = pattern(r"\n| (?:to|from|between|undersigned,) ")
 _OPENING: Final = 15_000
 _WINDOW: Final = 2_500
 _LABELLED: Final = 400
@@ -113,8 +114,8 @@ def _from_definitions(flat: FlatText, confidence: float) -> list[Found]:
     found: dict[str, list[Found]] = {}
     for one in islice(_definitions(flat, 0, min(_OPENING, len(flat.text))), _SPECULATIVE):
         floor = max(0, one.start - _LABELLED)
-        begin = max(flat.folded.rfind(mark, floor, one.start) for mark in ("\n", " to ", " from ", " between "))
-        if one.role not in found and (names := _names(flat, max(begin, floor), one.start, one.role, confidence)):
+        begin = max((mark.end() for mark in _BEFORE_A_NAME.finditer(flat.folded, floor, one.start)), default=floor)
+        if one.role not in found and (names := _names(flat, begin, one.start, one.role, confidence)):
             found[one.role] = names
     return [party for names in found.values() for party in names]
 
@@ -158,7 +159,7 @@ def _defined_names(
             continue
         if cursor > start and _SENTENCE_OVER.match(flat.text, cursor):
             return
-        cursor = _after_between(flat, cursor, one.start)
+        cursor = _restart(flat, cursor, one.start)
         opening = flat.text.rfind("(", cursor, one.start)
         inside = opening != -1 and flat.text.find(")", opening, one.start) == -1
         end = opening if inside else one.start
@@ -180,9 +181,10 @@ def _side(flat: FlatText, start: int, stop: int, role: str, confidence: float) -
     return found
 
 
-def _after_between(flat: FlatText, start: int, stop: int) -> int:
-    """Where the last "between" of a span ends, or its start: the caption above an opening names the parties too."""
-    return max((match.end() for match in _BETWEEN.finditer(flat.folded, start, stop)), default=start)
+def _restart(flat: FlatText, start: int, stop: int) -> int:
+    """Where the last "between" or "Seller:" of a span ends, or its start: a caption may come before."""
+    ends = [match.end() for form in (_BETWEEN, _LABEL) for match in form.finditer(flat.folded, start, stop)]
+    return max(ends, default=start)
 
 
 def _definitions(flat: FlatText, start: int, stop: int) -> Iterator[_Definition]:

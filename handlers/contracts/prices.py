@@ -18,12 +18,12 @@ _PRICE: Final = (
     cue(r"\bprice\b", 0.6, 100),
     cue(r"^.{0,10}\(?(?:the|herein)?.{0,12}purchase price", 0.95, 60, after=True),
     cue(r"\b(?:earnest|deposit|down payment|option fee|balance|adjust|allocat|increase|reduc|credit)", -0.35, 60),
-    cue(r"^.{0,40}\b(?:earnest|deposit|per (?:acre|square foot|unit|lot))", -0.3, 60, after=True),
+    cue(r"^[^.]{0,40}\b(?:earnest|deposit|per (?:acre|square foot|unit|lot))", -0.3, 60, after=True),
 )
 _EARNEST: Final = (
     cue(r"\bearnest money\b", 0.95, 200),
     cue(r"\b(?:initial |good faith |escrow )?deposit\b", 0.8, 160),
-    cue(r"^.{0,12}\(?(?:the|herein|as)?.{0,30}(?:earnest money|deposit)", 0.95, 70, after=True),
+    cue(r"^[^.]{0,12}\(?(?:the|herein|as)?[^.]{0,30}(?:earnest money|deposit)", 0.95, 70, after=True),
     cue(r"\b(?:purchase price|additional|increas|independent (?:contract )?consideration|title)", -0.2, 60),
 )
 _DEPOSIT: Final = (
@@ -69,7 +69,7 @@ _NOT_RENT: Final = (
         90,
     ),
     cue(
-        r"^.{0,30}(?:per (?:square|rentable|occurrence)|/ ?(?:sf|rsf)|security deposit|limit|late)",
+        r"^[^.]{0,30}(?:per (?:square|rentable|occurrence)|/ ?(?:sf|rsf)|security deposit|limit|late)",
         -0.5,
         50,
         after=True,

@@ -72,6 +72,7 @@ _LEGAL: Final = pattern(
     r"part)|block|a parcel|beginning)\b[^.;]{10,400})"
 )
 _LOT: Final = pattern(r"\b(?P<legal>lots? \w{1,6},? (?:in )?block \w{1,6},? [^.;\n]{5,200})")
+_NEXT_LABEL: Final = re.compile(r"\n(?=[A-Z][A-Za-z ']{2,30}:)")
 _EARLY: Final = 40_000  # an address further in belongs to exhibits and notices
 
 
@@ -93,5 +94,5 @@ def find_property(flat: FlatText) -> Iterator[Found]:
 
 
 def _found(kind: str, where: Stretch, flat: FlatText, confidence: float) -> Found:
-    text = re.sub(r"[\s,;]+$", "", flat.text[where.start : where.end])
+    text = _NEXT_LABEL.split(flat.text[where.start : where.end], maxsplit=1)[0].rstrip(" \n,;")
     return Found(kind=kind, value=one_line(text), start=where.start, end=where.start + len(text), confidence=confidence)

@@ -39,7 +39,7 @@ RISKS: Final = (
         "A contingency is waived",
         r"\bwaive[sd]? (?:\w+ ){0,4}(?:contingenc(?:y|ies)|inspections?|appraisal)\b|"
         r"\bnot (?:be )?contingent (?:up)?on\b",
-        "The buyer gives up a way out of the contract; make sure that this is meant.",
+        "A party gives up a way out of the contract; make sure that this is meant.",
     ),
     _risk(
         "automatic_renewal",

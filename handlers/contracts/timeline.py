@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
-from handlers.contracts.cues import Cue, best, cue, stretches
+from handlers.contracts.cues import MAX_VALUES, Cue, Stretch, best, cue, stretches
 from handlers.contracts.dates import Dated, dates_in
 from handlers.contracts.lexicon import pattern
 from handlers.contracts.pages import FlatText, Found, one_line
@@ -55,7 +56,7 @@ _COMMENCEMENT: Final = (
     cue(r"\bcommenc(?:ement|ing|e|es)\b", 0.85, 110),
     cue(r"\b(?:beginning|starting|start|begins?)\b", 0.75, 80),
     cue(r"\bterm\b[^.]{0,160}\b(?:commenc\w+|begin\w*|start\w*|from)\b", 0.95, 240),
-    cue(r"^.{0,60}commencement date", 0.9, 80, after=True),
+    cue(r"^[^.]{0,60}commencement date", 0.9, 80, after=True),
     cue(r"\bday of occupancy\b", 0.6, 60),
     cue(r"\b(?:rent|extension|renewal|option|construction)\b", -0.15, 60),
     cue(r"\b(?:original lease|extension term|renewal term|right of first)\b", -0.3, 200),
@@ -65,7 +66,7 @@ _EXPIRATION: Final = (
     cue(r"\bend(?:ing|s)?\b", 0.8, 60),
     cue(r"\bterm\b[^.]{0,260}\b(?:expir\w+|end(?:ing|s)?|terminat\w+|until|through)\b", 0.9, 320, across=True),
     cue(r"\bscheduled to (?:expire|terminate)\b", 0.85, 60),
-    cue(r"^.{0,60}expiration date", 0.9, 80, after=True),
+    cue(r"^[^.]{0,60}expiration date", 0.9, 80, after=True),
     cue(r"\b(?:hereby extended|shall be extended|extension)\b", 0.1, 240, across=True, bonus=True),
     cue(r"\bcurrently (?:scheduled|expires)\b", -0.1, 60),
 )
@@ -84,7 +85,7 @@ _FINANCING: Final = (
         0.85,
         220,
     ),
-    cue(r"\b(?:obtain|secure)(?: \w+){0,3} (?:financing|loan|mortgage)\b", 0.7, 200),
+    cue(r"\b(?:obtain|secur)(?:e|ing)?(?: \w+){0,3} (?:financing|loan|mortgage)\b", 0.7, 200),
 )
 _DAYS: Final = pattern(
     r"\b(?:[a-z]{3,9}(?:-[a-z]{3,5})? )?\(?\d{1,3}\)? (?:calendar |business |banking |working )?days? (?:after|from|"
@@ -116,23 +117,17 @@ def find_dates(flat: FlatText, *, lease: bool) -> Iterator[Found]:
     closing = _pick(flat, "closing_date", dates, _CLOSING)
     yield from closing
     dates = [dated for dated in dates if dated.start not in {found.start for found in closing}]
-    for kind, cues in (("inspection_deadline", _INSPECTION), ("financing_deadline", _FINANCING)):
-        yield from _pick(flat, kind, dates, cues) or _relative(flat, kind, cues)
+    moments: list[Dated | Stretch] = [*dates, *islice(stretches(_DAYS, flat.folded), MAX_VALUES)]
+    moments.sort(key=lambda moment: moment.start)
+    yield from _pick(flat, "inspection_deadline", moments, _INSPECTION)
+    yield from _pick(flat, "financing_deadline", moments, _FINANCING)
 
 
-def _pick(flat: FlatText, kind: str, dates: list[Dated], cues: tuple[Cue, ...]) -> list[Found]:
-    chosen = best(dates, flat.folded, cues)
+def _pick(flat: FlatText, kind: str, moments: Sequence[Dated | Stretch], cues: tuple[Cue, ...]) -> list[Found]:
+    chosen = best(moments, flat.folded, cues)
     if chosen is None:
         return []
-    dated, confidence = chosen
-    return [Found(kind=kind, value=dated.value.isoformat(), start=dated.start, end=dated.end, confidence=confidence)]
-
-
-def _relative(flat: FlatText, kind: str, cues: tuple[Cue, ...]) -> list[Found]:
-    """A deadline counted from another day stays in the contract's words: which day that is, isn't ours to say."""
-    chosen = best(stretches(_DAYS, flat.folded), flat.folded, cues)
-    if chosen is None:
-        return []
-    span, confidence = chosen
-    value = one_line(flat.text[span.start : span.end])
-    return [Found(kind=kind, value=value, start=span.start, end=span.end, confidence=0.8 * confidence)]
+    moment, confidence = chosen
+    # What is counted from another day stays in the contract's words: which day that is, isn't ours to say.
+    value = moment.value.isoformat() if isinstance(moment, Dated) else one_line(flat.text[moment.start : moment.end])
+    return [Found(kind=kind, value=value, start=moment.start, end=moment.end, confidence=confidence)]

@@ -53,7 +53,7 @@ class Recorder:
         self._waiting.append((op, landed))
         if self._committer is None:
             self._committer = asyncio.create_task(self._commit_all(), name="recorder")
-        return await asyncio.shield(landed)
+        return await landed  # a caller that is cancelled here goes without the answer; its op is committed all the same
 
     async def settled(self) -> None:
         """Return when nothing is waiting to be committed."""
@@ -73,10 +73,12 @@ class Recorder:
                     raise
                 except Exception as exc:  # noqa: BLE001  # a bug, told to every job of the group
                     for _, landed in group:
-                        landed.set_exception(exc)
+                        if not landed.done():
+                            landed.set_exception(exc)
                     continue
                 for op, landed in group:
-                    landed.set_result(op["id"] not in refused)
+                    if not landed.done():
+                        landed.set_result(op["id"] not in refused)
         finally:
             self._committer = None
 

@@ -242,7 +242,9 @@ class Worker(arq.worker.Worker):
     def _claimable(self) -> int:
         if not self.allow_pick_jobs or len(self.held) > 5 * self.max_jobs:  # records pile up: Redis is slow or away
             return 0
-        count = min(self.slots.grant(self.queue_name), self.queue_read_limit)
+        # Half of the slots at a time: while one half's jobs run, Redis is at work on the next claim.
+        half = (self.max_jobs + 1) // 2
+        count = min(self.slots.grant(self.queue_name), self.queue_read_limit, half)
         if self.burst and self.max_burst_jobs >= 0:
             count = min(count, self.max_burst_jobs - self._jobs_started())
         return count
@@ -456,7 +458,7 @@ class Worker(arq.worker.Worker):
 
     async def close(self) -> None:
         """Hand interrupted jobs back, commit every outcome, run ``on_shutdown``, release the pool."""
-        if not self._handle_signals:
+        if not self._handle_signals and not self.stopping:
             self.handle_sig(Signals.SIGUSR1)
         if self._pool is None:
             return

@@ -41,6 +41,10 @@ class ServerLimits:
     allowed_hosts: frozenset[str] = frozenset()
     https: bool = False
 
+    def __post_init__(self) -> None:
+        # Host names know no case; the guard compares lower ones.
+        object.__setattr__(self, "allowed_hosts", frozenset(name.lower() for name in self.allowed_hosts))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:

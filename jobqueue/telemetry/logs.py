@@ -20,7 +20,11 @@ _SHARED: Final[list[Any]] = [
 
 
 def _formatter(*, pretty: bool) -> logging.Formatter:
-    renderer: Any = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(default=str)
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer()
+        if pretty
+        else structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+    )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*_SHARED, structlog.stdlib.PositionalArgumentsFormatter()],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
@@ -37,7 +41,7 @@ def config(level: str = "INFO", *, pretty: bool = False) -> dict[str, Any]:
             "stderr": {"class": "logging.StreamHandler", "formatter": "structured", "stream": sys.stderr},
         },
         "root": {"handlers": ["stderr"], "level": level},
-        "loggers": {"aiosqlite": {"level": "WARNING"}, "asyncio": {"level": "WARNING"}, "PIL": {"level": "WARNING"}},
+        "loggers": {name: {"level": "WARNING"} for name in ("aiosqlite", "alembic", "asyncio", "PIL")},
     }
 
 

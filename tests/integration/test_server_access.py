@@ -23,7 +23,7 @@ CLOSED = [route for route in ROUTES if route.path not in PUBLIC]
 
 @pytest_asyncio.fixture
 async def lab() -> AsyncIterator[Lab]:
-    async with Lab.start(allowed_hosts=frozenset({"jobs.example"})) as running:
+    async with Lab.start(allowed_hosts=frozenset({"Jobs.Example"})) as running:
         yield running
 
 

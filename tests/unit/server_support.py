@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import BaseRunner
 
 from jobqueue.errors import Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable
 from jobqueue.flows import Flow
@@ -306,6 +307,16 @@ class MemoryQueue:
             raise Unavailable("Redis can't be reached")
 
 
+class Server(TestServer):
+    """aiohttp's test server cancels handlers whose client has gone; run as it is for people, the server doesn't.
+
+    And it waits ten seconds for the rest of a body it has refused, which tests needn't.
+    """
+
+    async def _make_runner(self, **options: Any) -> BaseRunner:
+        return await super()._make_runner(**{**options, "handler_cancellation": False, "lingering_time": 0.5})
+
+
 @dataclass
 class Lab:
     """A running server, its ports, and two tenants with a key each."""
@@ -339,7 +350,7 @@ class Lab:
         app = build_app(records=records, blobs=store, queue=queue, access=access, limits=bounds)
         key = await mint_api_key(records, "acme", "tests")
         other_key = await mint_api_key(records, "globex", "tests")
-        async with TestClient(TestServer(app)) as client:
+        async with TestClient(Server(app)) as client:
             yield cls(
                 records=records, blobs=store, queue=queue, access=access, client=client, key=key, other_key=other_key
             )

@@ -99,6 +99,49 @@ def test_parties_are_read_from(opening: str, sellers: list[str], buyers: list[st
     assert (found.get("seller"), found.get("buyer")) == (sellers, buyers)
 
 
+def test_a_form_of_labels_is_read_line_by_line() -> None:
+    found = facts(
+        """REAL ESTATE PURCHASE CONTRACT
+        Contract Date: 02/14/2025
+        BUYER(S): Renata Volkov and Samuel T. Greer
+        Buyer's Address: 55 Lindon Way, Tulsa, OK 74104
+        SELLER(S): Estate of Hugh Pemberton
+        Property Address: 1309 W. Sycamore Blvd., Apt 3B, Tulsa, Oklahoma 74127
+        Legal Description: Lot 7, Block 3, Sycamore Heights Addition
+        Purchase Price: $312,500.00
+        Earnest Money Deposit: $5,000.00
+        Closing Date: on or before 03/28/2025
+        Inspection Period: 10 days after the Effective Date of this contract
+        Financing Contingency Deadline: March 15, 2025
+        """
+    )
+
+    assert found == {
+        "buyer": ["Renata Volkov", "Samuel T. Greer"],
+        "seller": ["Estate of Hugh Pemberton"],
+        "property_address": ["1309 W. Sycamore Blvd., Apt 3B, Tulsa, Oklahoma 74127"],
+        "legal_description": ["Lot 7, Block 3, Sycamore Heights Addition"],
+        "purchase_price": ["312500.00 USD"],
+        "earnest_money": ["5000.00 USD"],
+        "agreement_date": ["2025-02-14"],
+        "closing_date": ["2025-03-28"],
+        "inspection_deadline": ["10 days after the Effective Date"],
+        "financing_deadline": ["2025-03-15"],
+    }
+
+
+def test_the_people_of_a_list_are_one_party_each() -> None:
+    found = facts(
+        """RESIDENTIAL LEASE AGREEMENT made on January 15, 2025, by and between Tidewater Homes LLC ("Landlord") and
+        Amy Cho, Dev Patel, and Luis Ortega (collectively "Tenant"). Rent: $1,950 per month due on the 1st.
+        Security deposit: $900."""
+    )
+
+    assert found["tenant"] == ["Amy Cho", "Dev Patel", "Luis Ortega"]
+    assert found["rent"] == ["1950.00 USD per month"]
+    assert found["deposit"] == ["900.00 USD"]
+
+
 def test_blank_form_fields_name_nobody() -> None:
     found = facts("PURCHASE AGREEMENT\nBuyer: ____________\nSeller: ____________\nPurchase price: $________\n")
 

@@ -21,11 +21,18 @@ local job, in_progress, retry, result, own = ARGV[1], ARGV[2], ARGV[3], ARGV[4],
 local streams = KEYS[3] ~= nil
 local aborting = redis.call('ZCARD', KEYS[2]) > 0
 
-local refused, over, events, counts = {}, {}, {}, {}
-for _, op in ipairs(cmsgpack.unpack(ARGV[6])) do
+local ops = cmsgpack.unpack(ARGV[6])
+local owners = {}
+for from = 1, #ops, 1000 do
+  local leases = {}
+  for i = from, math.min(from + 999, #ops) do leases[#leases + 1] = in_progress .. ops[i].id end
+  for _, owner in ipairs(redis.call('MGET', unpack(leases))) do owners[#owners + 1] = owner end
+end
+
+local refused, over, gone, events, counts = {}, {}, {}, {}, {}
+for i, op in ipairs(ops) do
   local id = op.id
-  local lease = in_progress .. id
-  if redis.call('GET', lease) ~= op.token then
+  if owners[i] ~= op.token then
     refused[#refused + 1] = id
   else
     if op.dead then
@@ -44,16 +51,15 @@ for _, op in ipairs(cmsgpack.unpack(ARGV[6])) do
           redis.call('SET', result .. id, op.result)
         end
       end
-      if op.keep then redis.call('PEXPIRE', lease, op.keep) else redis.call('DEL', lease) end
+      if op.keep then redis.call('PEXPIRE', in_progress .. id, op.keep) else gone[#gone + 1] = in_progress .. id end
+      gone[#gone + 1], gone[#gone + 2] = job .. id, retry .. id
       if streams then
-        redis.call('DEL', job .. id, retry .. id, own .. 'progress:' .. id, own .. 'error:' .. id)
+        gone[#gone + 1], gone[#gone + 2] = own .. 'progress:' .. id, own .. 'error:' .. id
         if op.once then redis.call('PEXPIRE', own .. 'once:' .. id, op.ttl_once) end
-      else
-        redis.call('DEL', job .. id, retry .. id)
       end
       if aborting then redis.call('ZREM', KEYS[2], id) end
     else
-      redis.call('DEL', lease)
+      gone[#gone + 1] = in_progress .. id
       redis.call('ZADD', KEYS[1], 'XX', op.at or (now + op.delay), id)
       if op.refund then redis.call('DECR', retry .. id) end
       if op.error then redis.call('SET', own .. 'error:' .. id, op.error) end
@@ -67,6 +73,9 @@ end
 
 for from = 1, #over, 1000 do
   redis.call('ZREM', KEYS[1], unpack(over, from, math.min(from + 999, #over)))
+end
+for from = 1, #gone, 1000 do
+  redis.call('DEL', unpack(gone, from, math.min(from + 999, #gone)))
 end
 if #events > 0 then redis.call('XADD', KEYS[3], 'MAXLEN', '~', 10000, '*', 'e', cmsgpack.pack(events)) end
 for field, n in pairs(counts) do redis.call('HINCRBY', KEYS[4], field, n) end

@@ -180,14 +180,14 @@ def _limit_behind(exc: BaseException | None) -> str | None:
 
 def _framed(reply: dict[str, Any]) -> bytes:
     try:
-        return wire.frame(reply)
+        return wire.frame(reply, max_bytes=wire.MAX_ANSWER_BYTES)
     except MemoryError:
-        return wire.frame({"limit": "memory_bytes", "spent": True})
+        reply = {"limit": "memory_bytes"}
     except InvalidInput as exc:
-        unfit = TypeError(f"its answer is not plain data: {exc.__cause__}")
-        return wire.frame({**_told(unfit), "spent": reply["spent"]})
+        reply = _told(TypeError(f"its answer is not plain data: {exc.__cause__}")) | {"spent": reply["spent"]}
     except wire.BrokenFrame as exc:
-        return wire.frame({"raised": LimitExceeded(f"its answer has {exc}"), "spent": True})
+        reply = {"raised": LimitExceeded(f"its answer has {exc}"), "spent": reply["spent"]}
+    return wire.frame(reply, max_bytes=wire.MAX_ANSWER_BYTES)
 
 
 def _clean_up(home: Path, own_threads: int) -> bool:

@@ -45,9 +45,11 @@ def main(configuration: str) -> None:
     gc.collect()
     gc.freeze()
     home = Path(config["home"])
-    with socket.socket(fileno=config["control"]) as control:
-        ForkServer(control, home, tuple(config["packages"])).run()
-    shutil.rmtree(home, ignore_errors=True)
+    try:
+        with socket.socket(fileno=config["control"]) as control:
+            ForkServer(control, home, tuple(config["packages"])).run()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _adopt_orphans() -> None:
@@ -101,10 +103,13 @@ class ForkServer:
 
     def _obey(self) -> bool:
         """Carry out one order; False when there will be no more."""
-        data, fds, _, _ = socket.recv_fds(self._control, wire.ORDER.size, 2)
-        while data and len(data) < wire.ORDER.size:
-            rest = self._control.recv(wire.ORDER.size - len(data))
-            data = data + rest if rest else b""
+        try:
+            data, fds, _, _ = socket.recv_fds(self._control, wire.ORDER.size, 2)
+            while data and len(data) < wire.ORDER.size:
+                rest = self._control.recv(wire.ORDER.size - len(data))
+                data = data + rest if rest else b""
+        except ConnectionError:  # a worker that died with a report unread
+            return False
         if not data:
             return False
         verb, number, memory_bytes, file_bytes = wire.ORDER.unpack(data)

@@ -21,7 +21,7 @@ class ProcessSandbox:
 
     Processes start at the first call. A child that gave its answer stays warm for the next call, unless it left
     threads, processes or files behind. It may use its temporary directory (``TMPDIR``, the working directory) during
-    a call; results that outlive the call go to a path it is given, or into the answer (64 MB at most).
+    a call; results that outlive the call go to a path it is given, or into the answer (16 MB at most).
 
     Args:
         processes: calls that run at once; further ones wait in order, and their limits don't run meanwhile.
@@ -104,15 +104,16 @@ class ProcessSandbox:
         if named is None or not is_below(named[1], self._packages):
             allowed = " or ".join(self._packages)
             raise InvalidInput(f"the sandbox calls “module:function” of {allowed} and below, not {function!r}")
+        call = {
+            "function": function,
+            "args": args,
+            "kwargs": kwargs,
+            "cpu_s": limits.cpu_s,
+            "memory_bytes": limits.memory_bytes,
+            "file_bytes": limits.file_bytes,
+        }
         try:
-            return wire.frame({
-                "function": function,
-                "args": args,
-                "kwargs": kwargs,
-                "cpu_s": limits.cpu_s,
-                "memory_bytes": limits.memory_bytes,
-                "file_bytes": limits.file_bytes,
-            })  # fmt: skip
+            return wire.frame(call, max_bytes=wire.MAX_CALL_BYTES)
         except InvalidInput as exc:
             raise InvalidInput(f"the arguments of {function} are not plain data: {exc.__cause__}") from exc
         except wire.BrokenFrame as exc:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import struct
 from typing import Any, Final
@@ -14,8 +15,13 @@ from typing import Any, Final
 from jobqueue import job
 from jobqueue.errors import UnreadablePayload
 
-MAX_FRAME_BYTES: Final = 64_000_000
-"""The longest call or answer. Files travel by path, so this is room for the text of the longest document."""
+MAX_CALL_BYTES: Final = 64_000_000
+MAX_ANSWER_BYTES: Final = 16_000_000
+"""Files travel by path, so this is room for the text of the longest document.
+
+An answer is decoded in one go, for which a hostile one (16 million empty lists) can take a second and a gigabyte; that
+the worker must survive without losing a lease.
+"""
 
 ORDER: Final = struct.Struct("!cQQQ")  # SPAWN or KILL, the child's number, its memory and file limits in bytes
 SPAWN: Final = b"S"  # the record carries two descriptors: conversation socket, stderr
@@ -33,16 +39,16 @@ class BrokenFrame(Exception):
     """The other side sent something that is not one frame of allowed length."""
 
 
-def frame(message: dict[str, Any]) -> bytes:
-    """The bytes that carry ``message``.
+def frame(message: dict[str, Any], *, max_bytes: int) -> bytes:
+    """The bytes that carry ``message``, which are at most ``max_bytes`` and four.
 
     Raises:
         InvalidInput: a value is not plain data.
-        BrokenFrame: it is longer than `MAX_FRAME_BYTES`.
+        BrokenFrame: it is longer than that.
     """
     body = job.encode(message)
-    if len(body) > MAX_FRAME_BYTES:
-        raise BrokenFrame(f"{len(body):,} bytes, more than the {MAX_FRAME_BYTES:,} that fit")
+    if len(body) > max_bytes:
+        raise BrokenFrame(f"{len(body):,} bytes, more than the {max_bytes:,} that fit")
     return _HEADER.pack(len(body)) + body
 
 
@@ -86,7 +92,7 @@ async def exchange(sock: socket.socket, request: bytes) -> dict[str, Any]:
     if len(data) > wanted:
         raise BrokenFrame(f"{len(data) - wanted:,} bytes after its answer")
     try:
-        reply = job.decode(bytes(memoryview(data)[_HEADER.size :]))
+        reply = _decode(bytes(memoryview(data)[_HEADER.size :]))
     except UnreadablePayload as exc:
         raise BrokenFrame("an answer that is not in this project's codec") from exc
     if "value" not in reply and len(data) > _MAX_ERROR_BYTES:
@@ -99,6 +105,18 @@ def _wanted(data: bytearray) -> int:
     if len(data) < _HEADER.size:
         return _HEADER.size
     (length,) = _HEADER.unpack_from(data)
-    if length > MAX_FRAME_BYTES:
-        raise BrokenFrame(f"an answer of {length:,} bytes, more than the {MAX_FRAME_BYTES:,} that fit")
+    if length > MAX_ANSWER_BYTES:
+        raise BrokenFrame(f"an answer of {length:,} bytes, more than the {MAX_ANSWER_BYTES:,} that fit")
     return _HEADER.size + int(length)
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    # Nothing made here can be garbage yet, and millions of new lists would set the collector off again and again, for
+    # many times what the decoding itself takes.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return job.decode(body)
+    finally:
+        if collecting:
+            gc.enable()
