@@ -10,13 +10,13 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from handlers.context import Ctx, services
 from jobqueue.errors import JobqueueError, Unavailable
+from jobqueue.flows import Flow
 from jobqueue.job import new_id
-from jobqueue.ports import BlobStore, Services
-from jobqueue.tasks import QueueView
+from jobqueue.ports import BlobStore, Services, TaskQueue
 
 TEMP_FILE_AGE_S: Final = 86_400.0
 """A temporary file untouched for so long belongs to nobody: no job may run for a day."""
@@ -27,10 +27,8 @@ FREE_UPLOADS: Final = 5
 """There must be disk space for so many more of the largest uploads."""
 
 
-class Queues(Protocol):
-    """The part of `jobqueue.ports.TaskQueue` that ``roll_up_metrics`` reads."""
-
-    async def queues(self) -> list[QueueView]: ...
+UNQUEUED_AGE: Final = timedelta(minutes=1)
+"""A task's row without an end is looked after from this age on: its submit may have been cut off."""
 
 
 async def expire(ctx: Ctx) -> dict[str, int]:
@@ -45,6 +43,21 @@ async def expire(ctx: Ctx) -> dict[str, int]:
     async with bundle.records.unit() as unit:
         tasks = await unit.prune(finished_before=datetime.now(UTC) - TASK_AGE)
     return {"temp_files": temp_files, "partial_blobs": partial_blobs, "tasks": tasks}
+
+
+async def resubmit(ctx: Ctx) -> dict[str, int]:
+    """Submit tasks whose rows were committed but which never reached the queue (the server or Redis went away between).
+
+    Submitting is once, so tasks that are on their way are not touched.
+
+    Returns:
+        How many unfinished tasks were ``looked_at``, and how many of them were ``resubmitted``.
+    """
+    queue = _queue(ctx)
+    async with services(ctx).records.unit() as unit:
+        rows = await unit.unfinished_tasks(created_before=datetime.now(UTC) - UNQUEUED_AGE)
+    resubmitted = [row.id for row in rows if await queue.submit(Flow.from_data(row.spec))]
+    return {"looked_at": len(rows), "resubmitted": len(resubmitted)}
 
 
 async def check_health(ctx: Ctx) -> dict[str, str]:
@@ -67,9 +80,9 @@ async def check_health(ctx: Ctx) -> dict[str, str]:
 
 
 async def roll_up_metrics(ctx: Ctx) -> dict[str, dict[str, int]]:
-    """The queues' figures at this moment: queue -> ``waiting``, ``running`` …, and its counters by their own names."""
-    queues = cast("Queues", ctx["queues"])
-    return {
+    """Keep the queues' figures of this moment: queue -> ``waiting``, ``running`` …, and its counters by their names."""
+    queue = _queue(ctx)
+    figures = {
         view.name: {
             **view.counters,
             "waiting": view.waiting,
@@ -78,8 +91,14 @@ async def roll_up_metrics(ctx: Ctx) -> dict[str, dict[str, int]]:
             "dead": view.dead,
             "workers": view.workers,
         }
-        for view in await queues.queues()
+        for view in await queue.queues()
     }
+    await queue.record_metrics(figures)
+    return figures
+
+
+def _queue(ctx: Ctx) -> TaskQueue:
+    return cast("TaskQueue", ctx["queues"])
 
 
 async def _reason(probe: Coroutine[Any, Any, None]) -> str:

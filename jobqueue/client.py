@@ -9,7 +9,7 @@ Importing this pulls in arq, redis and msgpack, and no handler, database or docu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -25,7 +25,7 @@ from jobqueue.broker.deadletter import DeadLetter, DeadLetters
 from jobqueue.broker.enqueue import NewJob
 from jobqueue.broker.events import EventHub
 from jobqueue.broker.flowstore import FlowStore, StoredFlow
-from jobqueue.broker.keys import QueueKeys, queue_name
+from jobqueue.broker.keys import METRICS, QueueKeys, queue_name
 from jobqueue.broker.scripts import Scripts
 from jobqueue.errors import JobqueueError, NotFound, Unavailable
 from jobqueue.flows import Flow, FlowState, Step, StepState
@@ -229,6 +229,11 @@ class Client:
         """Every configured queue."""
         with _answering():
             return list(await asyncio.gather(*(self._queue(name, keys) for name, keys in self._keys.items())))
+
+    async def record_metrics(self, figures: Mapping[str, Any]) -> None:
+        """Keep one snapshot of figures (plain data), for two weeks of one a minute."""
+        with _answering():
+            await self._redis.xadd(METRICS, {"figures": encode(dict(figures))}, maxlen=20_160, approximate=True)
 
     def dead_letters(self, queue: str) -> DeadLetters:
         """The dead letters of a queue, by short name. Raises `NotFound`."""

@@ -268,6 +268,10 @@ class UnitOfWork(Protocol):
         """Record how a task ended; the same end twice is one end, and an unknown task is ignored."""
         ...
 
+    async def unfinished_tasks(self, *, created_before: datetime, limit: int = 500) -> Sequence[TaskRecord]:
+        """Tasks of every tenant that were created before then and have no end yet; oldest first."""
+        ...
+
     async def audit(self, entry: AuditEntry) -> None:
         """Append; there is no way to change or remove an entry."""
         ...
@@ -339,6 +343,10 @@ class TaskQueue(Protocol):
 
     async def queues(self) -> list[QueueView]:
         """Every configured queue."""
+        ...
+
+    async def record_metrics(self, figures: Mapping[str, Any]) -> None:
+        """Keep one snapshot of figures (plain data), for two weeks of one a minute."""
         ...
 
     async def ping(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from arq.cron import CronJob
+from arq.cron import CronJob, cron
 from arq.worker import Function, func
 
 from jobqueue.errors import ConfigError
@@ -26,8 +26,12 @@ class QueuePlan:
     policies: Mapping[str, RetryPolicy]
 
 
-def plan(queue: Queue, handlers: Mapping[str, Handler], cron_jobs: tuple[CronJob, ...] = ()) -> QueuePlan:
-    """Join a queue's configuration with its handlers.
+Clock = Mapping[str, Mapping[str, int]]
+"""Job type -> the time fields of `arq.cron.cron` at which it is enqueued by itself, such as ``{"second": 0}``."""
+
+
+def plan(queue: Queue, handlers: Mapping[str, Handler], clock: Clock | None = None) -> QueuePlan:
+    """Join a queue's configuration with its handlers, and with the clock that starts some of them.
 
     Raises:
         ConfigError: a job type has no handler, or a handler no job type; names each.
@@ -48,9 +52,16 @@ def plan(queue: Queue, handlers: Mapping[str, Handler], cron_jobs: tuple[CronJob
         )
         for name, job in queue.jobs.items()
     )  # fmt: skip
+    ticks = tuple(
+        cron(
+            handlers[name], name=name, timeout=queue.jobs[name].timeout_s, keep_result=queue.jobs[name].keep_result_s,
+            max_tries=queue.jobs[name].policy.max_attempts, **when,
+        )
+        for name, when in (clock or {}).items()
+    )  # fmt: skip
     return QueuePlan(
         queue=queue,
         functions=functions,
-        cron_jobs=cron_jobs,
+        cron_jobs=ticks,
         policies={name: job.policy for name, job in queue.jobs.items()},
     )

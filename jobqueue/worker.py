@@ -18,7 +18,6 @@ import arq.cli
 import arq.worker
 import structlog
 from arq.connections import RedisSettings
-from arq.cron import CronJob, cron
 from redis.exceptions import AuthenticationError, RedisError
 
 from handlers import export, ingest, llm, ocr, system
@@ -50,6 +49,7 @@ HANDLERS: Final[dict[str, dict[str, registry.Handler]]] = {
     "export": {"export_report": export.export_report},
     "system": {
         "expire": system.expire,
+        "resubmit": system.resubmit,
         "check_health": system.check_health,
         "roll_up_metrics": system.roll_up_metrics,
     },
@@ -57,13 +57,13 @@ HANDLERS: Final[dict[str, dict[str, registry.Handler]]] = {
 """Queue -> job type -> the coroutine that runs it."""
 
 
-def cron_jobs() -> tuple[CronJob, ...]:
-    """The clock of the ``system`` queue (UTC)."""
-    return (
-        cron(system.roll_up_metrics, name="roll_up_metrics", second=0, timeout=60, max_tries=2),
-        cron(system.check_health, name="check_health", second=30, timeout=30, max_tries=2),
-        cron(system.expire, name="expire", minute=17, second=0, timeout=300, max_tries=2),
-    )
+CLOCK: Final[registry.Clock] = {
+    "roll_up_metrics": {"second": 0},
+    "resubmit": {"second": 15},
+    "check_health": {"second": 30},
+    "expire": {"minute": 17, "second": 45},
+}
+"""When the ``system`` queue's job types run by themselves (UTC)."""
 
 
 def adopt_arq() -> None:
@@ -100,7 +100,7 @@ def worker_settings(
 ) -> dict[str, Any]:
     """The keyword arguments of the worker of one queue, by short name; ``open_`` gives its handlers their services."""
     full_name = queue_name(name)
-    plan = registry.plan(all_queues[name], HANDLERS[name], cron_jobs() if name == "system" else ())
+    plan = registry.plan(all_queues[name], HANDLERS[name], CLOCK if name == "system" else None)
     cluster = config.redis_url != settings.EMBEDDED and parse(config.redis_url).cluster
     stack = AsyncExitStack()
     record_end: Any = None

@@ -57,7 +57,8 @@ def features(url: str, queue: str = "ingest", **extra: Any) -> Features:
     async def connect() -> Pool:
         return pool_of(url, queue)
 
-    return Features(**{"connect": connect, "default_policy": SOON} | extra)
+    arguments: dict[str, Any] = {"connect": connect, "default_policy": SOON}
+    return Features(**arguments | extra)
 
 
 def worker_of(
@@ -111,23 +112,6 @@ async def running_worker(url: str, *functions: Handler | Function, **arguments: 
         yield worker
 
 
-def die(worker: Worker) -> None:
-    """End a worker as a SIGKILL would: nothing is handed back, recorded or released; its leases run out."""
-
-    class Gone:
-        def __getattr__(self, name: str) -> Any:
-            raise ConnectionError("this worker is dead")
-
-    if worker.main_task is not None:
-        worker.main_task.cancel()
-    for task in [*worker._background, *worker.tasks.values()]:
-        task.cancel()
-    if (committer := worker.recorder._committer) is not None:
-        committer.cancel()
-    worker.held.clear()
-    worker.recorder._scripts = cast("Any", Gone())
-
-
 @asynccontextmanager
 async def client_of(url: str) -> AsyncIterator[Client]:
     """The project's client of all the tests' queues."""
@@ -140,10 +124,15 @@ async def left(redis: Redis) -> set[str]:
     return {key.decode() async for key in redis.scan_iter(count=1000)}
 
 
+_PER_JOB: Final = (
+    *("arq:job:", "arq:in-progress:", "arq:retry:", ":progress:", ":error:"),
+    *("}:job:", "}:in-progress:", "}:retry:"),
+)
+
+
 def per_job(keys: Iterable[str]) -> set[str]:
-    """Those keys that belong to a single job and must not outlive it; results and once markers expire by themselves."""
-    transient = ("arq:job:", "arq:in-progress:", "arq:retry:", ":progress:", ":error:", ":job:", ":in-progress:", ":retry:")
-    return {key for key in keys if any(part in key for part in transient)}
+    """Those keys that must not outlive their job; results and once markers expire by themselves."""
+    return {key for key in keys if any(part in key for part in _PER_JOB)}
 
 
 async def counters(redis: Any, keys: QueueKeys) -> dict[str, int]:

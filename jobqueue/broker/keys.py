@@ -32,6 +32,7 @@ dead         Q:dead              {Q}:dead               stream dead letters
 dead index   Q:dead:index        {Q}:dead:index         hash   job id -> id of its entry in ``dead``
 outbox       Q:outbox            {Q}:outbox             stream finished flow steps on their way to their flow
 flow         arq:flow:F          arq:flow:{F}           hash   ``spec`` (msgpack), and per step its state
+metrics      jobqueue:metrics    jobqueue:metrics       stream one snapshot of all queues' figures a minute
 ============ =================== ====================== ====== ================================================
 """
 
@@ -50,6 +51,7 @@ from arq.constants import (
 )
 
 NAMESPACE: Final = "jobqueue"
+METRICS: Final = f"{NAMESPACE}:metrics"
 ONCE_TTL_MS: Final = 24 * 3600 * 1000
 FLOW_TTL_MS: Final = 7 * 24 * 3600 * 1000
 FLOW_FINISHED_TTL_MS: Final = 24 * 3600 * 1000

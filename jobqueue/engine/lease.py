@@ -28,7 +28,7 @@ class Heart:
     Args:
         held: the worker's jobs by id, live.
         lose: called with a job whose lease is no longer this worker's.
-        also: further work of each beat (worker registry, outbox sweep); its Redis errors are this loop's.
+        also: further work of each beat (worker registry, cooldowns); its Redis errors are this loop's.
     """
 
     def __init__(

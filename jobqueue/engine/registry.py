@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -10,7 +9,6 @@ from arq.utils import timestamp_ms
 
 from jobqueue.broker.keys import QueueKeys
 from jobqueue.engine.features import Features
-from jobqueue.engine.relay import Relay
 from jobqueue.retry import Circuit
 
 if TYPE_CHECKING:
@@ -64,12 +62,10 @@ class Cooldowns:
 
 
 class Beat:
-    """The shared part of a heartbeat: presence, arq's health sentinel, cooldowns, orphaned outbox entries."""
+    """The shared part of a heartbeat: presence, arq's health sentinel, cooldowns."""
 
-    def __init__(self, worker: Worker, relay: Relay) -> None:
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._relay = relay
-        self._next_sweep = 0.0
 
     async def __call__(self) -> None:
         worker, keys = self._worker, self._worker.keys
@@ -88,6 +84,3 @@ class Beat:
             await pipe.execute()
         if worker.cooldowns is not None:
             await worker.cooldowns.exchange(worker.pool)
-        if time.monotonic() >= self._next_sweep:
-            self._next_sweep = time.monotonic() + 3.0
-            await self._relay.sweep()

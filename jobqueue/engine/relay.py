@@ -3,6 +3,8 @@
 A step's end lands in the outbox in the same atomic step as its record. The worker that recorded it relays it at once;
 when that worker dies first, any other worker of the queue finds the entry a few seconds later. Everything a relay does
 can be done twice, so entries need no owner, and an entry goes only when all of it is done.
+
+It runs in a task of its own, apart from the heart: a hook that hangs must cost no running job its lease.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from jobqueue.flows import FlowState, StepState
 logger = structlog.get_logger(__name__)
 
 _ORPHANED_MS: Final = 3000
+_SWEEP_S: Final = 3.0
+_HOOK_S: Final = 30.0
 _BATCH: Final = 100
 
 
@@ -43,14 +47,19 @@ class Relay:
         self._kicked.set()
 
     async def run(self) -> None:
-        """Relay what this worker records, until cancelled."""
+        """Relay what this worker records at once, and what dead workers left every few seconds, until cancelled."""
         while True:
-            await self._kicked.wait()
+            older_than_ms = 0
+            try:
+                async with asyncio.timeout(_SWEEP_S):
+                    await self._kicked.wait()
+            except TimeoutError:
+                older_than_ms = _ORPHANED_MS
             self._kicked.clear()
             try:
-                await self.sweep(older_than_ms=0)
+                await self.sweep(older_than_ms=older_than_ms)
             except (RedisError, OSError) as exc:
-                logger.warning("relay.delayed", error=repr(exc))  # the sweep of a later heartbeat finds it again
+                logger.warning("relay.delayed", error=repr(exc))  # a later sweep finds it again
 
     async def sweep(self, *, older_than_ms: int = _ORPHANED_MS) -> None:
         """Relay every entry of at least that age."""
@@ -58,7 +67,12 @@ class Relay:
         start = "-"
         while entries := await self._redis.xrange(self._outbox, min=start, max=until, count=_BATCH):
             for entry_id, fields in entries:
-                await self._relay(entry_id, {k.decode(): v.decode() for k, v in fields.items()})
+                try:
+                    await self._relay(entry_id, {k.decode(): v.decode() for k, v in fields.items()})
+                except (RedisError, OSError):
+                    raise
+                except Exception:
+                    logger.exception("relay.failed", entry=entry_id.decode())  # one bad entry holds up no other
             start = "(" + entries[-1][0].decode()
 
     async def _relay(self, entry_id: bytes, entry: dict[str, str]) -> None:
@@ -69,7 +83,8 @@ class Relay:
                 await self._flows.end(stored.flow.id)
                 try:
                     if self._on_ended is not None:
-                        await self._on_ended(stored.flow, stored.state, stored.error)
+                        async with asyncio.timeout(_HOOK_S):
+                            await self._on_ended(stored.flow, stored.state, stored.error)
                 except (Transient, OSError) as exc:
                     logger.warning("relay.delayed", flow=stored.flow.id, error=str(exc))
                     return  # the entry stays, and is tried again by a later sweep

@@ -149,6 +149,7 @@ class Worker(arq.worker.Worker):
         self.slots.on_free(self.queue_name, self.wake.ring)
         self.log: JobLog = EventLog(self.queue_name) if features else ArqLog(log_results=log_results)
         self.cooldowns = Cooldowns(features, self.keys) if features else None
+        self._skew_ms = 0
         self._offset = 0
         self._claims = 0
         self._more = True
@@ -187,6 +188,7 @@ class Worker(arq.worker.Worker):
     async def main(self) -> None:
         """Connect, then claim and run jobs until stopped (or, in burst mode, until the queue is empty)."""
         await self._connect()
+        self.stopping = False
         arq_logger.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
         if not self.keys.cluster:
             await log_redis_info(self.pool, arq_logger.info)
@@ -240,7 +242,9 @@ class Worker(arq.worker.Worker):
         await self.heart_beat()
 
     def _claimable(self) -> int:
-        if not self.allow_pick_jobs or len(self.held) > 5 * self.max_jobs:  # records pile up: Redis is slow or away
+        if (
+            self.stopping or not self.allow_pick_jobs or len(self.held) > 5 * self.max_jobs
+        ):  # records pile up: Redis is slow or away
             return 0
         # Half of the slots at a time: while one half's jobs run, Redis is at work on the next claim.
         half = (self.max_jobs + 1) // 2
@@ -255,6 +259,7 @@ class Worker(arq.worker.Worker):
         claim = await self.scripts.claim(
             free, lease_ms=int(self.lease_s * 1000), worker=owner, offset=self._offset, wanted=wanted
         )
+        self._skew_ms = claim.now_ms - timestamp_ms()
         got = len(claim.jobs)
         if not wanted:
             self._offset, self._next_due_ms = claim.offset, claim.next_due_ms
@@ -268,6 +273,8 @@ class Worker(arq.worker.Worker):
             id=job.id, token=job.token, score=job.score, attempt=job.attempt, aborted=job.aborted,
             payload=job.payload, fence=fence,
         )  # fmt: skip
+        if (before := self.held.get(job.id)) is not None and not before.recording:
+            self.lose(before)  # its lease ran out (a stall, an outage) and we were the next to claim it
         self.held[job.id] = held
         self.job_counter += 1
         task = asyncio.get_running_loop().create_task(live(self, held), name=f"job:{job.id}")
@@ -276,7 +283,8 @@ class Worker(arq.worker.Worker):
 
     def _ended(self, held: Held, task: asyncio.Task[None]) -> None:
         self.free_slot(held)
-        if self.held.get(held.id) is held:
+        # A job cut off between its function and its record stays held, for `close` to hand back.
+        if self.held.get(held.id) is held and (held.recording or held.stop == "lost"):
             del self.held[held.id]
         if self.tasks.get(held.id) is task:
             del self.tasks[held.id]
@@ -302,7 +310,7 @@ class Worker(arq.worker.Worker):
         if self.burst:
             timeout_s = min(timeout_s, max(self.poll_delay_s, 0.005))
         if idle and self._next_due_ms is not None:
-            timeout_s = min(timeout_s, max(self._next_due_ms - timestamp_ms(), 0) / 1000 + 0.001)
+            timeout_s = min(timeout_s, max(self._next_due_ms - self._now_ms(), 0) / 1000 + 0.001)
         if await self.wake.wait(timeout_s, idle=idle and not self.burst):
             return True
         return idle and await self._head_is_due()
@@ -310,7 +318,11 @@ class Worker(arq.worker.Worker):
     async def _head_is_due(self) -> bool:
         head = await self.pool.zrange(self.keys.queue, 0, 0, withscores=True)
         self._next_due_ms = int(head[0][1]) if head else None
-        return bool(head) and head[0][1] <= timestamp_ms()
+        return bool(head) and head[0][1] <= self._now_ms()
+
+    def _now_ms(self) -> int:
+        """Redis's clock, which scores are set by, as far as the last claim's answer tells."""
+        return timestamp_ms() + self._skew_ms
 
     async def _burst_over(self) -> bool:
         enough = 0 <= self.max_burst_jobs <= self._jobs_started()
@@ -359,7 +371,7 @@ class Worker(arq.worker.Worker):
         jobs: dict[str, Coroutine[Any, Any, None]] = {}
         if self.features is not None:
             self._relay = Relay(self.pool, self.keys, on_ended=self.features.on_flow_ended)
-            also = Beat(self, self._relay)
+            also = Beat(self)
             jobs["relay"] = self._relay.run()
             jobs["wake"] = self.wake.listen(self.pool, self.keys.own("wake"))
         heart = Heart(self.scripts, self.held, lease_s=self.lease_s, lose=self.lose, also=also)
@@ -367,6 +379,13 @@ class Worker(arq.worker.Worker):
         self._background = [
             asyncio.get_running_loop().create_task(job, name=f"{self.queue_name}:{name}") for name, job in jobs.items()
         ]
+        for task in self._background:
+            task.add_done_callback(self._background_ended)
+
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._crash = task.exception()  # a worker without a heart must not go on as if nothing were wrong
+            self.wake.ring()
 
     async def _stop_background(self) -> None:
         for task in self._background:
@@ -445,7 +464,6 @@ class Worker(arq.worker.Worker):
     def handle_sig(self, signum: Signals) -> None:
         """Stop now: running jobs are cancelled and go back to the queue."""
         self.stopping = True
-        self.allow_pick_jobs = False
         super().handle_sig(signum)
 
     def handle_sig_wait_for_completion(self, signum: Signals) -> None:
@@ -475,6 +493,7 @@ class Worker(arq.worker.Worker):
             await self.on_shutdown(self.ctx)
         await close_pool(self.pool)
         self._pool = None
+        self.__dict__.pop("recorder", None)  # arq's --watch runs a closed worker again
 
     async def _hand_back(self) -> None:
         """Wait for cancelled jobs; return those that don't heed it on their behalf, without an attempt spent."""

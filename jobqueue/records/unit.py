@@ -102,6 +102,11 @@ class SqlUnit:
         end = {"state": state, "error": error and error[:_MAX_ERROR_CHARS], "finished_at": at}
         await self._run(update(tasks).where(_key(tasks, tenant_id, task_id), may_end).values(end))
 
+    async def unfinished_tasks(self, *, created_before: datetime, limit: int = 500) -> Sequence[TaskRecord]:
+        unfinished = select(tasks).where(tasks.c.finished_at.is_(None), tasks.c.created_at < created_before)
+        rows = await self._run(unfinished.order_by(tasks.c.created_at, tasks.c.id).limit(_bounded(limit)))
+        return [from_row(TaskRecord, row) for row in rows.mappings()]
+
     async def prune(self, *, finished_before: datetime) -> int:
         return (await self._run(delete(tasks).where(tasks.c.finished_at < finished_before))).rowcount
 

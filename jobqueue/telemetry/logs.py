@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import logging.config
 import sys
+from types import TracebackType
 from typing import Any, Final
 
 import structlog
@@ -61,3 +62,10 @@ def configure(level: str = "INFO", *, pretty: bool = False) -> None:
     logging.captureWarnings(capture=True)
     logging.config.dictConfig(config(level, pretty=pretty))
     logging.getLogger("jobqueue").setLevel(level)
+    if not pretty:
+        sys.excepthook = _log_crash
+
+
+def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The last line of a process that dies of an exception, in the same form as all the others."""
+    structlog.get_logger("jobqueue").critical("process.crashed", exc_info=(kind, error, trace))

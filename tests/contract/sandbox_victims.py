@@ -52,6 +52,7 @@ def fail(kind: str) -> None:
         "SystemExit": SystemExit(3),
         "CancelledError": asyncio.CancelledError("not yours to cancel"),
         "long": ValueError("x" * 100_000_000),
+        "long and ours": RejectedFile("x" * 100_000_000),
     }
     raise errors[kind]
 

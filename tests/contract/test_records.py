@@ -196,6 +196,17 @@ async def test_no_error_message_keeps_a_task_from_ending(records: Database) -> N
     assert len(error) == 16_000
 
 
+async def test_unfinished_tasks_of_every_tenant_come_oldest_first(records: Database) -> None:
+    async with records.unit() as unit:
+        await unit.add_task(replace(TASK, id="younger", created_at=NOW - timedelta(minutes=1)))
+        await unit.add_task(replace(TASK, id="older", tenant_id="another", created_at=NOW - timedelta(minutes=2)))
+        await unit.add_task(replace(TASK, id="ended", created_at=NOW - timedelta(days=1), finished_at=NOW))
+        await unit.add_task(replace(TASK, id="fresh", created_at=NOW))
+    async with records.unit() as unit:
+        assert [task.id for task in await unit.unfinished_tasks(created_before=NOW)] == ["older", "younger"]
+        assert [task.id for task in await unit.unfinished_tasks(created_before=NOW, limit=1)] == ["older"]
+
+
 async def test_prune_takes_the_long_finished_tasks_only(records: Database) -> None:
     async with records.unit() as unit:
         await unit.add_task(replace(TASK, id="open", created_at=NOW - timedelta(days=900)))

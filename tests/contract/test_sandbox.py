@@ -161,9 +161,10 @@ async def test_any_other_error_comes_back_as_a_failure_with_its_traceback(
     assert "sandbox_victims.py" in caught.value.traceback
 
 
-async def test_an_endless_error_message_is_cut(sandbox: Sandbox) -> None:
-    with pytest.raises(JobFailed) as caught:
-        await sandbox.run(victim("fail"), "long")
+@pytest.mark.parametrize(("kind", "error"), [("long", JobFailed), ("long and ours", RejectedFile)])
+async def test_an_endless_error_message_is_cut(sandbox: Sandbox, kind: str, error: type[Exception]) -> None:
+    with pytest.raises(error) as caught:
+        await sandbox.run(victim("fail"), kind)
 
     assert len(str(caught.value)) < 5_000
 

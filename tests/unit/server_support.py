@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -204,6 +204,10 @@ class MemoryUnit:
     async def find_api_key(self, sha256: str) -> ApiKeyRecord | None:
         return next((key for key in self.keys.values() if key.sha256 == sha256 and key.revoked_at is None), None)
 
+    async def unfinished_tasks(self, *, created_before: datetime, limit: int = 500) -> Sequence[TaskRecord]:
+        rows = [row for row in self.tasks.values() if row.finished_at is None and row.created_at < created_before]
+        return sorted(rows, key=lambda row: row.created_at)[:limit]
+
     async def prune(self, *, finished_before: datetime) -> int:
         old = [key for key, row in self.tasks.items() if row.finished_at and row.finished_at < finished_before]
         for key in old:
@@ -240,6 +244,7 @@ class MemoryQueue:
     def __init__(self) -> None:
         self.views: dict[str, TaskView] = {}
         self.flows: dict[str, Flow] = {}
+        self.metrics: list[Mapping[str, Any]] = []
         self.watchers = 0
         self.down = False
         self._changed = asyncio.Condition()
@@ -301,6 +306,10 @@ class MemoryQueue:
         await self.ping()
         waiting = sum(view.state == State.QUEUED for view in self.views.values())
         return [QueueView(name="ingest", waiting=waiting, deferred=0, running=0, dead=0, workers=1)]
+
+    async def record_metrics(self, figures: Mapping[str, Any]) -> None:
+        await self.ping()
+        self.metrics.append(figures)
 
     async def ping(self) -> None:
         if self.down:

@@ -10,12 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from handlers.system import check_health, expire, roll_up_metrics
+from handlers.system import check_health, expire, resubmit, roll_up_metrics
 from jobqueue.errors import Unavailable
 from jobqueue.ports import ContractModel, Sandbox, Services, TaskRecord
 from jobqueue.records.database import Database
 from jobqueue.services.blobs import DirectoryStore
-from jobqueue.tasks import QueueView
+from jobqueue.tasks import QueueView, ocr_file
+from tests.unit.server_support import MemoryQueue
 
 DAY_S = 86_400
 NOT_USED = cast("Any", None)
@@ -126,15 +127,39 @@ async def test_check_health_names_a_missing_temporary_directory(services: Servic
         await check_health({"services": services})
 
 
-async def test_roll_up_metrics_gives_the_figures_of_each_queue() -> None:
-    class TwoQueues:
+async def test_roll_up_metrics_keeps_the_figures_of_each_queue() -> None:
+    class TwoQueues(MemoryQueue):
         async def queues(self) -> list[QueueView]:
             return [
                 QueueView(name="ocr", waiting=3, deferred=1, running=2, dead=4, workers=1, counters={"succeeded": 9}),
                 QueueView(name="llm", waiting=0, deferred=0, running=0, dead=0, workers=0),
             ]
 
-    assert await roll_up_metrics({"queues": TwoQueues()}) == {
+    queue = TwoQueues()
+    figures = await roll_up_metrics({"queues": queue})
+    assert queue.metrics == [figures]
+    assert figures == {
         "ocr": {"waiting": 3, "deferred": 1, "running": 2, "dead": 4, "workers": 1, "succeeded": 9},
         "llm": {"waiting": 0, "deferred": 0, "running": 0, "dead": 0, "workers": 0},
     }
+
+
+async def test_resubmit_brings_tasks_to_the_queue_whose_submit_was_cut_off(services: Services) -> None:
+    queue = MemoryQueue()
+    long_ago = datetime.now(UTC) - timedelta(minutes=5)
+    cut_off, on_its_way, fresh = (
+        replace(ocr_file(task_id=name, tenant_id="t", file_id="file-1", contract_id="contract-1"), created_at=at)
+        for name, at in (("task-1", long_ago), ("task-2", long_ago), ("task-3", datetime.now(UTC)))
+    )
+    async with services.records.unit() as unit:
+        for flow in (cut_off, on_its_way, fresh):
+            await unit.add_task(
+                TaskRecord(
+                    id=flow.id, tenant_id="t", kind=flow.kind, state="accepted", created_at=flow.created_at,
+                    spec=flow.to_data(),
+                )
+            )  # fmt: skip
+    await queue.submit(on_its_way)
+    assert await resubmit({"services": services, "queues": queue}) == {"looked_at": 2, "resubmitted": 1}
+    assert queue.flows["task-1"] == cut_off
+    assert "task-3" not in queue.flows

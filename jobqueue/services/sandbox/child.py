@@ -163,6 +163,7 @@ def _told(exc: BaseException) -> dict[str, Any]:
     if isinstance(exc, JobFailed):
         return {"failed": [exc.error_class, exc.message[:_MAX_MESSAGE_CHARS], exc.traceback]}
     if isinstance(exc, JobqueueError):
+        exc.args = (str(exc)[:_MAX_MESSAGE_CHARS],)
         return {"raised": exc}
     return {"failed": [job.class_name(type(exc)), str(exc)[:_MAX_MESSAGE_CHARS], job.format_traceback(exc)]}
 
