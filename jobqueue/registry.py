@@ -26,7 +26,7 @@ class QueuePlan:
     policies: Mapping[str, RetryPolicy]
 
 
-Clock = Mapping[str, Mapping[str, int]]
+Clock = Mapping[str, Mapping[str, Any]]
 """Job type -> the time fields of `arq.cron.cron` at which it is enqueued by itself, such as ``{"second": 0}``."""
 
 

@@ -53,7 +53,7 @@ class Api:
             RejectedFile: there is no such file, or nothing in it.
             Permanent: the server refused it.
         """
-        _check(path)
+        check(path)
         with path.open("rb") as file:
             form = aiohttp.FormData()
             form.add_field("file", file, filename=path.name)
@@ -135,10 +135,11 @@ class Api:
                 f"no server answers at {self.url}: start it with 'jobqueue up', or set JOBQUEUE_SERVER_URL"
             ) from exc
         except (aiohttp.ClientError, TimeoutError, ValidationError) as exc:
-            raise Unavailable(f"the server at {self.url} broke off ({exc or type(exc).__name__})") from exc
+            raise Unavailable(f"the server at {self.url} broke off ({type(exc).__name__} {exc})") from exc
 
 
-def _check(path: Path) -> None:
+def check(path: Path) -> None:
+    """Raise `RejectedFile` for what can't be sent at all: no file, or nothing in it."""
     if not path.exists():
         raise RejectedFile("there is no such file")
     if not path.is_file():

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
-from typing import Any, Final
+from contextlib import asynccontextmanager, suppress
+from typing import Final
 
 import click
 
 from jobqueue import queues, settings
+from jobqueue.broker.deadletter import DeadLetter, DeadLetters
 from jobqueue.cli.common import FAILED, complain, emit, json_option, run
 from jobqueue.cli.render import show_letter, table, tell
-from jobqueue.client import Client, DeadLetter, connect
+from jobqueue.client import Client, connect
 from jobqueue.errors import Conflict, NotFound
 
-Verb = Callable[[Client, DeadLetter], Awaitable[None]]
+Verb = Callable[[DeadLetters, DeadLetter], Awaitable[None]]
 
 _QUEUE_OPTION: Final = click.option("--queue", metavar="NAME", help="Of this queue only.")
 _YES_OPTION: Final = click.option("--yes", is_flag=True, help="Don't ask.")
@@ -39,7 +40,11 @@ def list_(queue: str | None, limit: int, as_json: bool) -> None:
         emit({"dead_letters": [letter.summary() for letter in letters]})
     else:
         columns = ("Job", "Function", "Attempts", "Buried", "Error")
-        table(columns, [(x.job_id, x.function, x.attempts, f"{x.buried_at:%F %T}", _why(x)) for x in letters])
+        table(columns, [(x.job_id, x.function, x.attempts, f"{x.buried_at:%F %T}", _error(x)) for x in letters])
+
+
+def _error(letter: DeadLetter) -> str:
+    return f"{letter.error_class.rpartition('.')[2]}: {letter.message}"
 
 
 @dead.command()
@@ -79,7 +84,9 @@ def replay(
     """Put dead jobs back on their queues, with their history; their tasks go on when they succeed."""
     _check(job_ids, every=every, queue=queue)
     _confirm("replay", queue, asked=every and not yes, as_json=as_json)
-    _report("replayed", run(_each(job_ids, queue, _replay, pause_s=1 / rate if rate else 0.0)), as_json=as_json)
+    _report(
+        "replayed", run(_each(job_ids, queue, DeadLetters.replay, pause_s=1 / rate if rate else 0.0)), as_json=as_json
+    )
 
 
 @dead.command()
@@ -92,7 +99,7 @@ def discard(job_ids: tuple[str, ...], every: bool, queue: str | None, yes: bool,
     """Remove dead jobs for good."""
     _check(job_ids, every=every, queue=queue)
     _confirm("discard", queue, asked=every and not yes, as_json=as_json)
-    _report("discarded", run(_each(job_ids, queue, _discard, pause_s=0.0)), as_json=as_json)
+    _report("discarded", run(_each(job_ids, queue, DeadLetters.discard)), as_json=as_json)
 
 
 def _check(job_ids: Sequence[str], *, every: bool, queue: str | None) -> None:
@@ -126,69 +133,63 @@ def _report(done: str, outcome: tuple[list[str], list[str]], *, as_json: bool) -
 # ── the work ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _open() -> Client:
+@asynccontextmanager
+async def _open() -> AsyncIterator[tuple[Client, list[str]]]:
     config = settings.load()
-    return await connect(config.redis_url, queues=list(queues.load(config.queues_file)), data_dir=config.data_dir)
+    names = list(queues.load(config.queues_file))
+    async with await connect(config.redis_url, queues=names, data_dir=config.data_dir) as client:
+        yield client, names
 
 
 async def _list(queue: str | None, limit: int) -> list[DeadLetter]:
-    async with await _open() as client:
-        names = [queue] if queue else [view.name for view in await client.queues()]
-        letters = [letter for name in names for letter in await client.dead_letters(name).list(limit=limit)]
-    return sorted(letters, key=lambda letter: letter.buried_at, reverse=True)
+    async with _open() as (client, names):
+        found = [await client.dead_letters(name).list(limit=limit) for name in ([queue] if queue else names)]
+    return sorted((letter for some in found for letter in some), key=lambda letter: letter.buried_at, reverse=True)
 
 
 async def _show(job_id: str) -> DeadLetter:
-    async with await _open() as client:
-        return await _find(client, job_id)
+    async with _open() as (client, names):
+        return (await _find(client, names, job_id))[1]
 
 
 async def _count(queue: str) -> int:
-    async with await _open() as client:
+    async with _open() as (client, _):
         return await client.dead_letters(queue).count()
 
 
-async def _find(client: Client, job_id: str) -> DeadLetter:
-    return await client.dead_letters(job_id.partition("-")[0]).get(job_id)
-
-
-async def _replay(client: Client, letter: DeadLetter) -> None:
-    await client.dead_letters(letter.queue.rpartition(":")[2]).replay(letter)
-
-
-async def _discard(client: Client, letter: DeadLetter) -> None:
-    await client.dead_letters(letter.queue.rpartition(":")[2]).discard(letter)
+async def _find(client: Client, names: Sequence[str], job_id: str) -> tuple[DeadLetters, DeadLetter]:
+    """Look in every queue: the ids of cron ticks and of other clients' jobs don't tell theirs."""
+    for name in names:
+        letters = client.dead_letters(name)
+        with suppress(NotFound):
+            return letters, await letters.get(job_id)
+    raise NotFound(f"no queue has a dead letter of job {job_id}: see 'jobqueue dead list'")
 
 
 async def _each(
-    job_ids: Sequence[str], queue: str | None, verb: Verb, *, pause_s: float
+    job_ids: Sequence[str], queue: str | None, verb: Verb, *, pause_s: float = 0.0
 ) -> tuple[list[str], list[str]]:
     """Do it to each of these jobs, or to all of a queue: the ids done, and why the others were not."""
     done: list[str] = []
     failures: list[str] = []
-    async with await _open() as client, aclosing(_letters(client, job_ids, queue, failures)) as letters:
-        async for letter in letters:
+    async with _open() as (client, names):
+
+        async def found() -> AsyncIterator[tuple[DeadLetters, DeadLetter]]:
+            if queue is not None:
+                letters = client.dead_letters(queue)
+                async for letter in letters.all():
+                    yield letters, letter
+            for job_id in job_ids:
+                try:
+                    yield await _find(client, names, job_id)
+                except NotFound as exc:
+                    failures.append(str(exc))
+
+        async for letters, letter in found():
             try:
-                await verb(client, letter)
+                await verb(letters, letter)
                 done.append(letter.job_id)
             except (NotFound, Conflict) as exc:
                 failures.append(str(exc))
             await asyncio.sleep(pause_s)
     return done, failures
-
-
-async def _letters(
-    client: Client, job_ids: Sequence[str], queue: str | None, failures: list[str]
-) -> AsyncIterator[DeadLetter]:
-    if queue is not None:
-        async for letter in client.dead_letters(queue).all():
-            yield letter
-    for job_id in job_ids:
-        try:
-            yield await _find(client, job_id)
-        except NotFound as exc:
-            failures.append(str(exc))
-
-
-def _why(letter: DeadLetter) -> Any:
-    return f"{letter.error_class.rpartition('.')[2]}: {letter.message}"

@@ -38,7 +38,10 @@ class Outcome:
     @property
     def complaint(self) -> str | None:
         """The file's name and why it failed, for one line; None when it didn't."""
-        return f"{self.path.name}: {self.error}" if self.error else None
+        if self.error is None:
+            return None
+        name = self.path.name  # many reasons are sentences about it
+        return f"{name}: {self.error.removeprefix(f'{name} ').removeprefix('is ')}"
 
     @property
     def extraction(self) -> Extraction | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import logging
 import os
 import sys
@@ -59,6 +60,7 @@ async def everything(
         Conflict: the data directory is in use.
         Unavailable: Redis, or a worker ``tries`` times, stopped by itself.
     """
+    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     programs = [_worker(config, name) for name in queues.load(config.queues_file)]
     _log_to(config, log_dir(config) / "server.jsonl")
     async with AsyncExitStack() as stack:
@@ -103,7 +105,7 @@ def _worker(config: Settings, name: str) -> Program:
 def _log_to(config: Settings, path: Path) -> None:
     """Send this process's own log to a file: the terminal is for people."""
     logs.configure(config.log_level)
-    file = os.fdopen(os.dup(open_log(path).fileno()), "w", encoding="utf-8", buffering=1)
+    file = io.TextIOWrapper(open_log(path), encoding="utf-8", line_buffering=True)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.setStream(file)
@@ -160,9 +162,14 @@ async def _local_key(config: Settings, access: Access, records: Records) -> str:
         await access.by_key(key)
     except (FileNotFoundError, Denied):
         key = await mint_api_key(records, TENANT, "the commands on this machine")
-        draft = path.with_suffix(".tmp")
-        draft.unlink(missing_ok=True)
-        with open(draft, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(f"{key}\n")
-        draft.replace(path)
+        _store(path, key)
     return key
+
+
+def _store(path: Path, secret: str) -> None:
+    """Write a file that this user alone can read; it is there whole or not at all."""
+    draft = path.with_suffix(".tmp")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(f"{secret}\n")
+    draft.replace(path)

@@ -48,7 +48,7 @@ def open_log(path: Path) -> IO[bytes]:
     with suppress(FileNotFoundError):
         if path.stat().st_size > _LOG_BYTES:
             path.replace(path.with_suffix(path.suffix + ".1"))
-    return path.open("ab", opener=lambda name, flags: os.open(name, flags, 0o600))
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
 
 
 async def keep_running(program: Program, say: Callable[[str], None], *, tries: int | None = None) -> None:

@@ -6,10 +6,10 @@ Whatever comes from a document, a server or a file name passes `one_line` first:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -63,10 +63,17 @@ def show_task(view: TaskView) -> None:
     table(("Stage", "State", "Attempt", "Seconds", ""), rows, title=f"{view.id}  {view.kind}  {view.state}")
 
 
-def show_facts(title: str, extraction: Extraction) -> None:
+def show_facts(name: str, extraction: Extraction) -> None:
     """What was found in a document, with the page it stands on."""
     rows = [(fact.kind.replace("_", " "), fact.value, fact.quote.page) for fact in extraction.facts[:_MAX_FACTS]]
-    table(("Found", "Value", "Page"), rows, title=title)
+    table(("Found", "Value", "Page"), rows, title=f"{name}: {extraction.document_class.replace('_', ' ')}")
+
+
+def show_letter(detail: Mapping[str, Any]) -> None:
+    """A dead letter: every field on a line, its traceback last and as it is laid out."""
+    table(("Field", "Value"), [(name, value) for name, value in detail.items() if name != "traceback"])
+    for line in str(detail["traceback"]).splitlines():
+        results.print(f"  {line.expandtabs()[: len(line) - len(line.lstrip())]}{one_line(line)}", soft_wrap=True)
 
 
 def seconds(value: float | None) -> str:

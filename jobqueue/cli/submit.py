@@ -47,4 +47,4 @@ def show(outcomes: list[Outcome]) -> None:
         if outcome.accepted:
             tell(f"{outcome.accepted.task_id}  {outcome.path}")
         if outcome.extraction:
-            show_facts(outcome.extraction)
+            show_facts(outcome.path.name, outcome.extraction)

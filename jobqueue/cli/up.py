@@ -29,7 +29,9 @@ def up(port: int | None, as_json: bool) -> None:
 async def _up(config: settings.Settings, *, as_json: bool) -> None:
     async with everything(config, say, ports=[config.port]) as served:
         if as_json:
-            emit({"url": served.url, "login_url": served.login_url, "data_dir": config.data_dir, "logs": log_dir(config)})
+            emit(
+                {"url": served.url, "login_url": served.login_url, "data_dir": config.data_dir, "logs": log_dir(config)}
+            )
         else:
             announce(served, config)
         await asyncio.Event().wait()
