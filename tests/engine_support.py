@@ -32,7 +32,7 @@ Handler = Callable[..., Any]
 
 
 async def wait_until(
-    condition: Callable[[], bool | Awaitable[bool]], *, within_s: float = 5.0, what: str = "the condition"
+    condition: Callable[[], object | Awaitable[object]], *, within_s: float = 5.0, what: str = "the condition"
 ) -> None:
     """Return once ``condition`` holds; fail, naming ``what``, when it doesn't within ``within_s``."""
     try:

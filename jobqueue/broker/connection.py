@@ -24,8 +24,6 @@ from jobqueue.job import decode, encode
 
 EMBEDDED: Final = "embedded"
 CONNECT_TIMEOUT_S: Final = 2.0
-ANSWER_TIMEOUT_S: Final = 10.0
-"""A server that says nothing for so long is taken for gone; longer than any blocking command here waits."""
 
 
 class Pool(EnqueueVerbs, ArqRedis):  # type: ignore[misc]  # ArqRedis's own bases disagree
@@ -161,7 +159,6 @@ def open_pool(url: RedisUrl, *, queue: str = "arq:queue", max_connections: int |
         "username": url.username,
         "password": url.password,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "socket_timeout": ANSWER_TIMEOUT_S,
         "max_connections": max_connections,
     }
     if url.cluster:

@@ -6,6 +6,7 @@ server doesn't know it yet: that needs no start-up step, and holds after a resta
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -46,12 +47,21 @@ def _script(name: str) -> _Script:
     return _Script(text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324  # EVALSHA's name for it
 
 
+ANSWER_TIMEOUT_S: Final = 10.0
+"""A server that says nothing for so long is taken for gone.
+
+Not redis-py's ``socket_timeout``: with that it sends by `asyncio.wait_for`, which before Python 3.12 can lose a
+cancellation.
+"""
+
+
 async def _run(redis: Redis, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
     script = _script(name)
-    try:
-        return await redis.evalsha(script.sha, len(keys), *keys, *args)
-    except NoScriptError:
-        return await redis.eval(script.text, len(keys), *keys, *args)
+    async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        try:
+            return await redis.evalsha(script.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await redis.eval(script.text, len(keys), *keys, *args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +121,7 @@ class Scripts:
         """Claim up to ``free`` due jobs, or those of ``wanted`` that are due."""
         keys = [self.keys.queue, self.keys.abort]
         if not self.bare:
-            keys += [self.keys.own("fence"), self.keys.own("events")]
+            keys += [self.keys.own("fence"), self.keys.own("events"), self.keys.own("wake")]
         args = (free, lease_ms, worker, offset, *self._lease_keys, _pack(wanted))
         now, next_due, offset, fence, *jobs = await _run(self.redis, "claim", keys, args)
         return Claim(

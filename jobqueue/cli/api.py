@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from jobqueue import errors
 from jobqueue.cli.local_files import address_file, key_file
-from jobqueue.errors import Denied, JobqueueError, NotFound, Permanent, RejectedFile, Unavailable
+from jobqueue.errors import ConfigError, Denied, JobqueueError, NotFound, Permanent, RejectedFile, Unavailable
 from jobqueue.job import State
 from jobqueue.settings import Settings
-from jobqueue.tasks import QueueView, TaskView
+from jobqueue.tasks import Extraction, Model, QueueView, TaskView
+
+ModelT = TypeVar("ModelT", bound=Model)
 
 FINISHED: Final = frozenset(state.value for state in State if state.finished)
 
@@ -30,13 +32,24 @@ _AGAIN_S: Final = 0.5
 _CHUNK_BYTES: Final = 1 << 18
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(Model):
     """A file that the server has taken in, and the ids of what it made of it."""
 
     task_id: str
     file_id: str
     contract_id: str
+
+
+class Contract(Model):
+    """What has been found in a contract; ``reports`` are links by format."""
+
+    id: str
+    extraction: Extraction | None
+    reports: dict[str, str]
+
+
+class _Queues(Model):
+    queues: list[QueueView]
 
 
 class Api:
@@ -58,39 +71,41 @@ class Api:
             form = aiohttp.FormData()
             form.add_field("file", file, filename=path.name)
             no_limit = aiohttp.ClientTimeout(sock_connect=_ANSWER_S, sock_read=_ANSWER_S)
-            answer = await self._json("POST", "/api/tasks/files/process", data=form, timeout=no_limit)
-        return TypeAdapter(Accepted).validate_python({name: answer[name] for name in Accepted.__slots__})
+            return await self._ask("POST", "/api/tasks/files/process", Accepted, data=form, timeout=no_limit)
 
     async def task(self, task_id: str) -> TaskView:
-        """A task as it stands."""
-        return TaskView.model_validate(await self._json("GET", f"/api/tasks/{task_id}/status"))
+        """A task as it stands. Raises `NotFound`."""
+        return await self._ask("GET", f"/api/tasks/{_task_id(task_id)}/status", TaskView)
 
     async def queues(self) -> list[QueueView]:
         """Every queue as it stands."""
-        answer = await self._json("GET", "/api/tasks/queues/status")
-        return [QueueView.model_validate(queue) for queue in answer["queues"]]
+        return (await self._ask("GET", "/api/tasks/queues/status", _Queues)).queues
 
-    async def contract(self, contract_id: str) -> dict[str, Any]:
+    async def contract(self, contract_id: str) -> Contract:
         """What has been found in a contract so far."""
-        return await self._json("GET", f"/api/contracts/{contract_id}")
+        return await self._ask("GET", f"/api/contracts/{contract_id}", Contract)
 
     async def watch(self, task_id: str) -> AsyncIterator[TaskView]:
         """The task now and after each change, until it has finished.
 
         Raises:
-            Unavailable: the server went away and didn't come back within a minute.
+            NotFound: there is no such task.
+            Unavailable: the server isn't there, or went away and didn't come back within a minute.
         """
         loop = asyncio.get_running_loop()
-        heard = loop.time()
+        yield await self.task(task_id)  # unlike what follows, the first answer is not waited for
+        away_since: float | None = None
         while True:
             try:
-                async for view in self._events(task_id):
-                    heard = loop.time()
-                    yield view
-                    if view.state in FINISHED:
-                        return
+                async with aclosing(self._events(task_id)) as views:
+                    async for view in views:
+                        away_since = None
+                        yield view
+                        if view.state in FINISHED:
+                            return
             except Unavailable:
-                if loop.time() - heard > _AWAY_S:
+                away_since = away_since or loop.time()
+                if loop.time() - away_since > _AWAY_S:
                     raise
             await asyncio.sleep(_AGAIN_S)
 
@@ -106,7 +121,7 @@ class Api:
         finally:
             draft.unlink(missing_ok=True)
 
-    async def _events(self, task_id: str) -> AsyncIterator[TaskView]:
+    async def _events(self, task_id: str) -> AsyncGenerator[TaskView, None]:
         """The views of one event stream (WHATWG HTML, section 9.2), as far as it reaches."""
         timeout = aiohttp.ClientTimeout(sock_connect=_ANSWER_S, sock_read=_SILENCE_S)
         async with self._request("GET", f"/api/tasks/{task_id}/events", timeout=timeout) as response:
@@ -118,15 +133,14 @@ class Api:
                 elif field == "data" and event == "status":
                     yield TaskView.model_validate_json(value)
 
-    async def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    async def _ask(self, method: str, path: str, model: type[ModelT], **options: Any) -> ModelT:
         async with self._request(method, path, **options) as response:
-            answer: dict[str, Any] = await response.json()
-            return answer
+            return model.model_validate_json(await response.read())
 
     @asynccontextmanager
     async def _request(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
-            async with self._session.request(method, f"{self.url}{path}", **options) as response:
+            async with self._session.request(method, f"{self.url}{path}", allow_redirects=False, **options) as response:
                 if not response.ok:
                     raise _error(response.status, await response.text())
                 yield response
@@ -134,8 +148,16 @@ class Api:
             raise Unavailable(
                 f"no server answers at {self.url}: start it with 'jobqueue up', or set JOBQUEUE_SERVER_URL"
             ) from exc
+        except aiohttp.InvalidURL as exc:
+            raise ConfigError(f"JOBQUEUE_SERVER_URL: {self.url!r} is no address: give http://host:port") from exc
         except (aiohttp.ClientError, TimeoutError, ValidationError) as exc:
             raise Unavailable(f"the server at {self.url} broke off ({type(exc).__name__} {exc})") from exc
+
+
+def _task_id(text: str) -> str:
+    if not re.fullmatch(r"task-[0-9a-z]{26}", text):
+        raise NotFound(f"there is no task {text!r}: a task's id is 'task-' and 26 letters and digits")
+    return text
 
 
 def check(path: Path) -> None:

@@ -16,6 +16,7 @@ from jobqueue.errors import JobqueueError
 
 FAILED: Final = 1
 INTERRUPTED: Final = 130
+TERMINATED: Final = 143
 
 _MAX_LINE_CHARS: Final = 2_000
 
@@ -45,12 +46,8 @@ def one_line(text: str) -> str:
     >>> one_line("deed.pdf:\n  \x1b[31mencrypted\u202e")
     'deed.pdf: [31mencrypted'
     """
-    visible = "".join(
-        " " if char in "\r\n\t" else char
-        for char in text[: 4 * _MAX_LINE_CHARS]
-        if char in "\r\n\t" or unicodedata.category(char)[0] != "C"
-    )
-    line = " ".join(visible.split())
+    lines = (line.strip() for line in text[: 4 * _MAX_LINE_CHARS].expandtabs(1).splitlines())
+    line = "".join(char for char in " ".join(filter(None, lines)) if unicodedata.category(char)[0] != "C")
     return line if len(line) <= _MAX_LINE_CHARS else f"{line[: _MAX_LINE_CHARS - 1]}…"
 
 
@@ -60,14 +57,14 @@ def complain(message: str) -> int:
     return FAILED
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T], *, service: bool = False) -> T:
     """Run a command's coroutine; Ctrl-C and SIGTERM cancel it, so that it stops what it has started.
 
     A second Ctrl-C ends it at once. Of several errors at a time the first is raised.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
-        SystemExit: SIGTERM, with code 0: being told to stop is no failure.
+        SystemExit: SIGTERM; with code 0 for a service, which is meant to run until it is told to stop.
     """
     terminated = False
 
@@ -87,7 +84,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(guarded())
     except asyncio.CancelledError:
         if terminated:
-            raise SystemExit(0) from None
+            raise SystemExit(0 if service else TERMINATED) from None
         raise
     except BaseExceptionGroup as several:
         raise first_of(several) from None

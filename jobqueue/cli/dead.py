@@ -79,7 +79,7 @@ def _rate(_ctx: click.Context, _param: click.Parameter, value: str | None) -> fl
 @_YES_OPTION
 @json_option
 def replay(
-    job_ids: tuple[str, ...], every: bool, queue: str | None, rate: float | None, yes: bool, as_json: bool
+    *, job_ids: tuple[str, ...], every: bool, queue: str | None, rate: float | None, yes: bool, as_json: bool
 ) -> None:
     """Put dead jobs back on their queues, with their history; their tasks go on when they succeed."""
     _check(job_ids, every=every, queue=queue)
@@ -95,7 +95,7 @@ def replay(
 @_QUEUE_OPTION
 @_YES_OPTION
 @json_option
-def discard(job_ids: tuple[str, ...], every: bool, queue: str | None, yes: bool, as_json: bool) -> None:
+def discard(*, job_ids: tuple[str, ...], every: bool, queue: str | None, yes: bool, as_json: bool) -> None:
     """Remove dead jobs for good."""
     _check(job_ids, every=every, queue=queue)
     _confirm("discard", queue, asked=every and not yes, as_json=as_json)

@@ -24,6 +24,7 @@ from jobqueue.errors import RejectedFile
 
 _PORTS_TRIED: Final = 100
 _WORKER_TRIES: Final = 3
+_STEM_CHARS: Final = 50  # a file name holds 255 bytes, and a character may take four
 
 
 @click.command()
@@ -98,10 +99,10 @@ async def _fetch_reports(api: Api, outcomes: list[Outcome], directory: Path) -> 
     taken: Counter[str] = Counter()
     copied: list[dict[str, Path]] = []
     for outcome in outcomes:
-        links = outcome.contract["reports"] if outcome.contract else {}
-        taken[outcome.path.stem] += 1
-        number = taken[outcome.path.stem]
-        name = f"{outcome.path.stem}-report" if number == 1 else f"{outcome.path.stem}-report-{number}"
+        links = outcome.contract.reports if outcome.contract else {}
+        stem = outcome.path.stem[:_STEM_CHARS]
+        taken[stem] += 1
+        name = f"{stem}-report" if taken[stem] == 1 else f"{stem}-report-{taken[stem]}"
         targets = {fmt: directory / f"{name}.{fmt}" for fmt in links}
         for fmt, target in targets.items():
             await api.download(links[fmt], target)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from jobqueue.cli.api import Accepted, Api
+from jobqueue.cli.api import Accepted, Api, Contract
 from jobqueue.cli.common import first_of
 from jobqueue.cli.render import Board
 from jobqueue.errors import Permanent
@@ -32,7 +32,7 @@ class Outcome:
     path: Path
     accepted: Accepted | None = None
     view: TaskView | None = None
-    contract: dict[str, Any] | None = None
+    contract: Contract | None = None
     error: str | None = None
 
     @property
@@ -46,12 +46,11 @@ class Outcome:
     @property
     def extraction(self) -> Extraction | None:
         """The facts found."""
-        found = self.contract and self.contract["extraction"]
-        return Extraction.model_validate(found) if found else None
+        return self.contract.extraction if self.contract else None
 
     def summary(self) -> dict[str, Any]:
         """The whole as plain data for ``--json``."""
-        ids = {name: getattr(self.accepted, name) for name in Accepted.__slots__} if self.accepted else {}
+        ids = self.accepted.model_dump() if self.accepted else {}
         data: dict[str, Any] = {"file": str(self.path), **ids, "error": self.error}
         if self.view is not None:
             data["state"] = self.view.state

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
-import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -62,12 +61,13 @@ async def everything(
     """
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     programs = [_worker(config, name) for name in queues.load(config.queues_file)]
-    _log_to(config, log_dir(config) / "server.jsonl")
     async with AsyncExitStack() as stack:
+        stack.enter_context(_logging_to(log_dir(config) / "server.jsonl", config.log_level))
         redis = None
         if config.redis_url == EMBEDDED:
             redis = EmbeddedRedis(config.data_dir)
             await stack.enter_async_context(redis)
+            _link(log_dir(config) / "redis.log", "../redis/server.log")
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -77,7 +77,11 @@ async def everything(
                 if redis is not None:
                     tasks.append(group.create_task(_watch(redis, config), name="redis"))
                 async with serving(config, ports=ports) as served:
-                    yield served
+                    try:
+                        yield served
+                    except asyncio.CancelledError:
+                        say(f"stopping; running jobs have {config.grace_s:g} s to finish, a second Ctrl-C won't wait")
+                        raise
                 for task in tasks:
                     task.cancel()
         except BaseExceptionGroup as several:
@@ -102,13 +106,19 @@ def _worker(config: Settings, name: str) -> Program:
     )
 
 
-def _log_to(config: Settings, path: Path) -> None:
+def _link(path: Path, target: str) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+@contextmanager
+def _logging_to(path: Path, level: str) -> Iterator[None]:
     """Send this process's own log to a file: the terminal is for people."""
-    logs.configure(config.log_level)
-    file = io.TextIOWrapper(open_log(path), encoding="utf-8", line_buffering=True)
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setStream(file)
+    with open_log(path) as log, io.TextIOWrapper(log, encoding="utf-8", line_buffering=True) as text:
+        with redirect_stderr(text):  # where logs are configured to go
+            logs.configure(level)
+        yield
+    logs.configure(level)
 
 
 # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import signal
+import os
 import sys
 from typing import Final
 
@@ -59,15 +59,14 @@ def cli() -> None:
 def main() -> None:
     """Run the command and end the process: with one line on standard error when it failed for a reason we know."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="jobqueue", standalone_mode=False)
     except click.ClickException as exc:
         exc.show()
         code = exc.exit_code
     except JobqueueError as exc:
         code = complain(str(exc))
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGPIPE)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader either
         code = FAILED
     except OSError as exc:
         code = complain(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))

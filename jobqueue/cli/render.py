@@ -5,6 +5,7 @@ Whatever comes from a document, a server or a file name passes `one_line` first:
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ from jobqueue.cli.common import one_line
 from jobqueue.tasks import Extraction, QueueView, StepView, TaskView
 
 notes: Final = Console(stderr=True, highlight=False, markup=False)
-results: Final = Console(highlight=False, markup=False)
+# Without a terminal there is no width to wrap at: one row stays one line, for grep and its like.
+results: Final = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 1_000)
 
 _STYLES: Final = {"succeeded": "green", "running": "cyan", "retrying": "yellow", "failed": "red", "cancelled": "red"}
 _MAX_FACTS: Final = 60
@@ -109,11 +111,13 @@ def board() -> Iterator[Board]:
 
 class _LiveBoard:
     def __init__(self) -> None:
+        self._labels: dict[str, str] = {}  # two files may have one name
         self._views: dict[str, TaskView] = {}
         self._started: dict[str, float] = {}
 
     def show(self, label: str, view: TaskView) -> None:
-        self._views[label] = view
+        self._labels[view.id] = label
+        self._views[view.id] = view
         for step in view.steps:
             if step.state == "running":
                 self._started.setdefault(step.job_id, time.monotonic())
@@ -124,10 +128,10 @@ class _LiveBoard:
             shown.add_column(column, no_wrap=True)
         shown.add_column("Seconds", justify="right")
         shown.add_column("", overflow="ellipsis", no_wrap=True)
-        for label, view in self._views.items():
+        for task_id, view in self._views.items():
             for index, step in enumerate(view.steps):
                 shown.add_row(
-                    Text(one_line(label) if index == 0 else "", style="bold"),
+                    Text(one_line(self._labels[task_id]) if index == 0 else "", style="bold"),
                     step.name,
                     Text(step.state, style=_STYLES.get(step.state, "dim")),
                     _bar(step),

@@ -24,7 +24,7 @@ def serve(port: int | None, as_json: bool) -> None:
     """
     config = settings.load(**({} if port is None else {"port": port}))
     logs.configure(config.log_level)
-    run(_serve(config, as_json=as_json))
+    run(_serve(config, as_json=as_json), service=True)
 
 
 async def _serve(config: settings.Settings, *, as_json: bool) -> None:

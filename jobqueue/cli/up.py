@@ -23,7 +23,7 @@ def up(port: int | None, as_json: bool) -> None:
     Prints the server's address and a link that opens its page once. A worker that ends is started again; Ctrl-C stops
     all, the server first. JOBQUEUE_REDIS_URL names a Redis of yours to use instead.
     """
-    run(_up(settings.load(**({} if port is None else {"port": port})), as_json=as_json))
+    run(_up(settings.load(**({} if port is None else {"port": port})), as_json=as_json), service=True)
 
 
 async def _up(config: settings.Settings, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from jobqueue.broker.scripts import Scripts
+from jobqueue.broker.scripts import ANSWER_TIMEOUT_S, Scripts
 from jobqueue.engine.outcomes import Held
 
 logger = structlog.get_logger(__name__)
@@ -54,7 +54,8 @@ class Heart:
             try:
                 await self.beat()
                 if self._also is not None:
-                    await self._also()
+                    async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                        await self._also()
             except (RedisError, OSError) as exc:
                 logger.warning("lease.unrenewed", jobs=len(self._held), error=repr(exc))
                 pause /= 2

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from jobqueue.broker.scripts import ANSWER_TIMEOUT_S
+
 POLL_S: Final = 0.095  # with the command's own time, a job of a plain client is found within 100 ms
 _BLOCK_S: Final = 5
 _AWAY_S: Final = 0.25
@@ -52,7 +54,8 @@ class Wake:
         while True:
             await self._idle.wait()
             try:
-                token = await redis.blpop([key], timeout=_BLOCK_S)
+                async with asyncio.timeout(_BLOCK_S + ANSWER_TIMEOUT_S):
+                    token = await redis.blpop([key], timeout=_BLOCK_S)
             except (RedisError, OSError):
                 await asyncio.sleep(_AWAY_S)  # the claim loop reports that Redis is away
                 continue

@@ -33,7 +33,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissi
 
 from jobqueue.broker.connection import close_pool
 from jobqueue.broker.keys import QueueKeys
-from jobqueue.broker.scripts import ClaimedJob, Scripts
+from jobqueue.broker.scripts import ANSWER_TIMEOUT_S, ClaimedJob, Scripts
 from jobqueue.engine.cron import due_ticks
 from jobqueue.engine.features import Features, worker_id
 from jobqueue.engine.joblog import ArqLog, EventLog, JobLog
@@ -316,7 +316,8 @@ class Worker(arq.worker.Worker):
         return idle and await self._head_is_due()
 
     async def _head_is_due(self) -> bool:
-        head = await self.pool.zrange(self.keys.queue, 0, 0, withscores=True)
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            head = await self.pool.zrange(self.keys.queue, 0, 0, withscores=True)
         self._next_due_ms = int(head[0][1]) if head else None
         return bool(head) and head[0][1] <= self._now_ms()
 
@@ -344,7 +345,8 @@ class Worker(arq.worker.Worker):
             return
         self._next_abort_check = now + _BUSY_TICK_S
         running = list(self.job_tasks)
-        asked = await self.pool.zmscore(self.keys.abort, running)
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            asked = await self.pool.zmscore(self.keys.abort, running)
         for job_id in [job_id for job_id, score in zip(running, asked, strict=True) if score is not None]:
             held, task = self.held.get(job_id), self.job_tasks.get(job_id)
             if held is not None and task is not None and held.stop is None and held.slot:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 import pytest_asyncio
+import structlog
 
 from tests.engine_support import pool_of
 
@@ -16,3 +18,15 @@ async def pool(redis_url: str) -> AsyncIterator[Any]:
     pool = pool_of(redis_url)
     yield pool
     await pool.aclose(close_connection_pool=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plain_logs() -> None:
+    """Log lines as production writes them: structlog's default for consoles takes seconds to draw one traceback."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    )

@@ -1,5 +1,5 @@
 -- Claim up to `free` due jobs for one worker.
--- KEYS  1 queue  2 abort  [3 fence  4 events]
+-- KEYS  1 queue  2 abort  [3 fence  4 events  5 wake]
 -- ARGV  1 free (>= 1)  2 lease in ms  3 token prefix (worker id)  4 offset of the first due id to look at
 --       5 job prefix  6 in-progress prefix  7 retry prefix  8 ids wanted, msgpack list (empty: whatever is due)
 -- out   {now in ms, next due in ms or -1, offset for the next call, fence, job, job, …}
@@ -67,4 +67,7 @@ if #jobs < free then
 end
 local next_offset = 0
 if examined == window and #jobs < free then next_offset = offset + passed end
+if KEYS[5] and #wanted == 0 and #jobs < free and next_offset == 0 then
+  redis.call('DEL', KEYS[5])  -- nothing due is left: the tokens of what is claimed would wake workers for nothing
+end
 return {now, next_due, next_offset, fence, unpack(jobs)}
