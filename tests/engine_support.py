@@ -51,6 +51,16 @@ def pool_of(url: str, queue: str = "ingest") -> Pool:
     return cast("Pool", open_pool(parse(url), queue=queue_name(queue)))
 
 
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Any]:
+    """`pool_of`, closed with the block; untyped, since redis-py's answers are."""
+    pool = pool_of(url)
+    try:
+        yield pool
+    finally:
+        await pool.aclose(close_connection_pool=True)
+
+
 def features(url: str, queue: str = "ingest", **extra: Any) -> Features:
     """Everything our queues switch on, with quick retries and a connection to ``url``."""
 

@@ -14,6 +14,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from jobqueue import errors
+from jobqueue.cli.common import one_line
 from jobqueue.cli.local_files import address_file, key_file
 from jobqueue.errors import ConfigError, Denied, JobqueueError, NotFound, Permanent, RejectedFile, Unavailable
 from jobqueue.job import State
@@ -68,8 +69,8 @@ class Api:
         """
         check(path)
         with path.open("rb") as file:
-            form = aiohttp.FormData()
-            form.add_field("file", file, filename=path.name)
+            form = aiohttp.FormData(quote_fields=False)  # percent signs would become part of the name
+            form.add_field("file", file, filename=one_line(path.name))
             no_limit = aiohttp.ClientTimeout(sock_connect=_ANSWER_S, sock_read=_ANSWER_S)
             return await self._ask("POST", "/api/tasks/files/process", Accepted, data=form, timeout=no_limit)
 

@@ -77,6 +77,7 @@ async def everything(
                 if redis is not None:
                     tasks.append(group.create_task(_watch(redis, config), name="redis"))
                 async with serving(config, ports=ports) as served:
+                    stack.enter_context(_published(address_file(config), served.url))
                     try:
                         yield served
                     except asyncio.CancelledError:
@@ -104,6 +105,16 @@ def _worker(config: Settings, name: str) -> Program:
         grace_s=config.grace_s,
         environment={"JOBQUEUE_DATA_DIR": str(config.data_dir)},
     )
+
+
+@contextmanager
+def _published(path: Path, url: str) -> Iterator[None]:
+    """The server's address, for the other commands, whichever port it got."""
+    path.write_text(url, encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _link(path: Path, target: str) -> None:
@@ -140,12 +151,7 @@ async def serving(config: Settings, *, ports: Iterable[int]) -> AsyncIterator[Se
             key = await _local_key(config, access, records)
             caller = await access.by_key(key)
             token = access.login_token(caller.key_id, caller.tenant_id)
-            address = address_file(config)
-            address.write_text(url, encoding="utf-8")
-            try:
-                yield Served(url=url, api_key=key, login_url=f"{url}/login?token={token}")
-            finally:
-                address.unlink(missing_ok=True)
+            yield Served(url=url, api_key=key, login_url=f"{url}/login?token={token}")
         finally:
             await runner.cleanup()
 

@@ -116,6 +116,18 @@ def test_the_key_and_the_logs_are_for_this_user_alone_and_the_logs_are_json(plac
             json.loads(line)
 
 
+@pytest.mark.usefixtures("up")
+def test_a_further_server_answers_beside_the_first_until_it_is_told_to_stop(place: Place) -> None:
+    with place.start("serve", "--port", "0", "--json") as server:
+        url = read_document(server)["url"]
+        beside = Place(directory=place.directory, settings={"JOBQUEUE_SERVER_URL": url})
+        assert len(beside.json("status")["queues"]) == 5
+        server.terminate()
+        assert server.wait(timeout=20) == 0
+    assert beside.run("status").returncode == 1
+    assert len(place.json("status")["queues"]) == 5
+
+
 def test_everything_listens_on_the_loopback_alone(place: Place, up: psutil.Process) -> None:
     listening = [
         connection.laddr.ip

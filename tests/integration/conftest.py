@@ -9,15 +9,14 @@ import pytest
 import pytest_asyncio
 import structlog
 
-from tests.engine_support import pool_of
+from tests.engine_support import connected
 
 
 @pytest_asyncio.fixture
 async def pool(redis_url: str) -> AsyncIterator[Any]:
-    """A pool of the run's server, which enqueues to ``ingest``; untyped, since redis-py's answers are."""
-    pool = pool_of(redis_url)
-    yield pool
-    await pool.aclose(close_connection_pool=True)
+    """A pool of the run's server, which enqueues to ``ingest``."""
+    async with connected(redis_url) as pool:
+        yield pool
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -12,7 +12,7 @@ import pytest
 from jobqueue.broker.deadletter import DeadLetter, DeadLetters
 from jobqueue.broker.embedded import EmbeddedRedis
 from jobqueue.job import decode
-from tests.engine_support import INGEST, counters, left, per_job, pool_of, running_worker, wait_until
+from tests.engine_support import INGEST, connected, counters, left, per_job, running_worker, wait_until
 
 GOOD: dict[str, Any] = {"t": None, "f": "f", "a": [], "k": {}, "et": 0}
 MALFORMED: dict[str, dict[str, Any]] = {
@@ -190,10 +190,8 @@ async def test_a_result_too_large_for_redis_holds_up_no_other_job(tmp_path: Path
     async def large(ctx: dict[str, Any]) -> bytes:
         return b"x" * 2_000_000
 
-    async with EmbeddedRedis(tmp_path) as server:
-        pool: Any = pool_of(server.url)
+    async with EmbeddedRedis(tmp_path) as server, connected(server.url) as pool:
         await pool.config_set("proto-max-bulk-len", 1_048_576)  # the smallest that the server knows; 512 MB by default
         async with running_worker(server.url, f, large):
             await pool.enqueue_job("large")
             await runs_a_good_job(pool)
-        await pool.aclose(close_connection_pool=True)
