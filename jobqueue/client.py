@@ -26,6 +26,7 @@ from jobqueue.broker.enqueue import NewJob
 from jobqueue.broker.events import EventHub
 from jobqueue.broker.flowstore import FlowStore, StoredFlow
 from jobqueue.broker.keys import METRICS, QueueKeys, queue_name
+from jobqueue.broker.look import look_at_job, look_at_queue
 from jobqueue.broker.scripts import Scripts
 from jobqueue.errors import JobqueueError, NotFound, Unavailable
 from jobqueue.flows import Flow, FlowState, Step, StepState
@@ -178,7 +179,7 @@ class Client:
     async def state(self, job_id: str) -> State:
         """Where a job stands; ``UNKNOWN`` when it never existed or its result has expired."""
         with _answering():
-            return (await self._job(self.keys_of(job_id), job_id))[0]
+            return (await look_at_job(self._redis, self.keys_of(job_id), job_id))[0]
 
     async def progress(self, job_id: str) -> tuple[int, int, str] | None:
         """The last progress report of a running job: done, total, message."""
@@ -228,7 +229,9 @@ class Client:
     async def queues(self) -> list[QueueView]:
         """Every configured queue."""
         with _answering():
-            return list(await asyncio.gather(*(self._queue(name, keys) for name, keys in self._keys.items())))
+            return list(
+                await asyncio.gather(*(look_at_queue(self._redis, name, keys) for name, keys in self._keys.items()))
+            )
 
     async def record_metrics(self, figures: Mapping[str, Any]) -> None:
         """Keep one snapshot of figures (plain data), for two weeks of one a minute."""
@@ -241,71 +244,11 @@ class Client:
             raise NotFound(f"no queue {queue!r}; there are {', '.join(self._keys)}")
         return DeadLetters(self._redis, self._keys[queue])
 
-    # ── one look each ────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _queue(self, name: str, keys: QueueKeys) -> QueueView:
-        now = timestamp_ms()
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.zcount(keys.queue, "-inf", now)
-            pipe.zcount(keys.queue, f"({now}", "+inf")
-            pipe.xlen(keys.own("dead"))
-            pipe.zcount(keys.own("workers"), now - 15_000, "+inf")
-            pipe.hgetall(keys.own("counters"))
-            due, later, dead, workers, counters = await pipe.execute()
-        counts = {key.decode(): int(value) for key, value in counters.items()}
-        running = await self._running(keys)
-        return QueueView(
-            name=name, waiting=due, deferred=max(later - running, 0), running=running, dead=dead, workers=workers,
-            counters=counts,
-        )  # fmt: skip
-
-    async def _running(self, keys: QueueKeys) -> int:
-        """Leased jobs: ids due within the longest lease whose in-progress key lives; at most 1,000 are looked at."""
-        now = timestamp_ms()
-        ids = await self._redis.zrangebyscore(keys.queue, f"({now}", now + 600_000, start=0, num=1000)
-        if not ids:
-            return 0
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for job_id in ids:
-                pipe.exists(keys.in_progress(job_id.decode()))
-            return sum(await pipe.execute())
-
-    async def _job(self, keys: QueueKeys, job_id: str) -> tuple[State, dict[str, Any]]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.get(keys.result(job_id))
-            pipe.exists(keys.in_progress(job_id))
-            pipe.zscore(keys.queue, job_id)
-            pipe.get(keys.retry(job_id))
-            pipe.get(keys.progress(job_id))
-            pipe.get(keys.error(job_id))
-            result, running, score, attempts, progress, error = await pipe.execute()
-        facts: dict[str, Any] = {"attempt": int(attempts or 0)}
-        if progress:
-            facts["done"], facts["total"], facts["message"] = msgpack.unpackb(progress)
-        if error:
-            facts["error"] = msgpack.unpackb(error)[1]
-        if result:
-            found = deserialize_result(result, deserializer=decode)
-            facts |= {
-                "attempt": found.job_try,
-                "seconds": (found.finish_time - found.start_time).total_seconds(),
-                "error": None if found.success else str(found.result) or type(found.result).__name__,
-                "result": found.result if found.success else None,
-            }
-            if found.success:
-                return State.SUCCEEDED, facts
-            return (State.CANCELLED if isinstance(found.result, asyncio.CancelledError) else State.FAILED), facts
-        if running and score is not None:
-            return State.RUNNING, facts | {"error": None}
-        if score is None:
-            return State.UNKNOWN, facts
-        if error:
-            return State.RETRYING, facts
-        return (State.DEFERRED if score > timestamp_ms() else State.QUEUED), facts
+    # ── helpers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _step(self, stored: StoredFlow, step: Step) -> tuple[StepView, Any]:
         job_id = stored.flow.job_id(step)
-        state, facts = await self._job(self._keys[step.queue], job_id)
+        state, facts = await look_at_job(self._redis, self._keys[step.queue], job_id)
         result = facts.pop("result", None)
         ended = stored.states.get(step.name)
         shown = ended.value if ended else "waiting" if state is State.UNKNOWN else state.value

@@ -68,7 +68,9 @@ def show_task(view: TaskView) -> None:
 def show_facts(name: str, extraction: Extraction) -> None:
     """What was found in a document, with the page it stands on."""
     rows = [(fact.kind.replace("_", " "), fact.value, fact.quote.page) for fact in extraction.facts[:_MAX_FACTS]]
-    table(("Found", "Value", "Page"), rows, title=f"{name}: {extraction.document_class.replace('_', ' ')}")
+    tell(f"{name}: {extraction.document_class.replace('_', ' ')}{'' if rows else ', in which no facts were found'}")
+    if rows:
+        table(("Found", "Value", "Page"), rows)
 
 
 def show_letter(detail: Mapping[str, Any]) -> None:

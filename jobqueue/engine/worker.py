@@ -208,6 +208,8 @@ class Worker(arq.worker.Worker):
     async def _work(self) -> None:
         claim, away_s = True, _AWAY_FIRST_S
         while True:
+            if (me := asyncio.current_task()) is not None and me.cancelling():
+                raise asyncio.CancelledError  # before Python 3.12, asyncio.wait_for in a client may have lost it
             try:
                 if claim:
                     await self._poll_iteration()
