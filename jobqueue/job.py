@@ -102,6 +102,7 @@ _EXT_DATE: Final = 3
 _EXT_DECIMAL: Final = 4
 _EXT_UUID: Final = 5
 _MAX_TRACEBACK_CHARS: Final = 16_000
+_MAX_MESSAGE_CHARS: Final = 2_000
 
 # Exceptions that are rebuilt by name when they are read back; every other class comes back as JobFailed.
 _REBUILT_MODULES: Final = {
@@ -124,9 +125,26 @@ def class_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+def error_text(error: BaseException) -> str:
+    r"""An exception's message: at most 2,000 characters, encodable, and told even where its ``__str__`` fails.
+
+    >>> error_text(ValueError("bad \ud800 name"))
+    'bad ? name'
+    """
+    try:
+        text = str(error)
+    except Exception as exc:  # noqa: BLE001  # whatever a job raises has to be recorded
+        text = f"(its message can't be told: {type(exc).__name__})"
+    return _encodable(text[:_MAX_MESSAGE_CHARS])
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
 def format_traceback(exc: BaseException) -> str:
     """The traceback as text, cut from the middle to a bounded length."""
-    text = "".join(traceback.format_exception(exc))
+    text = _encodable("".join(traceback.format_exception(exc)))
     if len(text) <= _MAX_TRACEBACK_CHARS:
         return text
     half = _MAX_TRACEBACK_CHARS // 2
@@ -140,7 +158,7 @@ def _pack_extra(value: object) -> msgpack.ExtType:
             parts = (
                 (remote.error_class, remote.message, remote.traceback)
                 if remote
-                else (class_name(type(value)), str(value), format_traceback(value))
+                else (class_name(type(value)), error_text(value), format_traceback(value))
             )
             return msgpack.ExtType(_EXT_EXCEPTION, msgpack.packb(parts))
         case datetime():

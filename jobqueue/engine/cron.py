@@ -9,7 +9,7 @@ from arq.cron import CronJob
 from arq.utils import to_unix_ms
 
 from jobqueue.broker.scripts import EnqueueSpec
-from jobqueue.job import encode, payload
+from jobqueue.job import encode, new_id, payload
 
 
 def due_ticks(cron_jobs: Sequence[CronJob], now: datetime, window: timedelta) -> list[EnqueueSpec]:
@@ -27,13 +27,16 @@ def due_ticks(cron_jobs: Sequence[CronJob], now: datetime, window: timedelta) ->
         if job.next_run >= now + window:
             continue
         at_ms = to_unix_ms(job.next_run)
-        job_id = job.job_id or f"{job.name}:{at_ms}"
+        once = job.unique and job.job_id is None
+        job_id = job.job_id or (f"{job.name}:{at_ms}" if job.unique else new_id("cron"))
         specs.append(
             EnqueueSpec(
                 id=job_id,
-                payload=encode(payload(job.name, (), {}, enqueued_ms=to_unix_ms(now), meta={"once": 1})),
+                payload=encode(
+                    payload(job.name, (), {}, enqueued_ms=to_unix_ms(now), meta={"once": 1} if once else None)
+                ),
                 at_ms=at_ms,
-                once=job.job_id is None,
+                once=once,
             )
         )
         job.calculate_next(job.next_run)

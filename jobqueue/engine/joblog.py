@@ -13,7 +13,7 @@ import structlog
 from arq.utils import args_to_string, timestamp_ms, truncate
 
 from jobqueue.engine.outcomes import Buried, Cancelled, Held, Lost, Outcome, Retrying, Returned, Succeeded
-from jobqueue.job import class_name
+from jobqueue.job import class_name, error_text
 
 
 class JobLog(Protocol):
@@ -41,7 +41,7 @@ class EventLog:
             job_id=held.id,
             function=held.function,
             attempt=held.attempt,
-            seconds=round((held.finished_ms - held.started_ms) / 1000, 3),
+            seconds=round((held.finished_ms - (held.started_ms or held.finished_ms)) / 1000, 3),
             **{key: held.meta[key] for key in ("flow", "tenant", "trace") if key in held.meta},
         )
         match outcome:
@@ -49,13 +49,18 @@ class EventLog:
                 log.debug("job.succeeded")
             case Retrying(delay_s, error):
                 name = class_name(type(error)) if error else None
-                log.warning("job.retrying", delay_s=round(delay_s, 3), error_class=name, error=str(error or ""))
+                log.warning(
+                    "job.retrying",
+                    delay_s=round(delay_s, 3),
+                    error_class=name,
+                    error=error_text(error) if error else "",
+                )
             case Returned(why, delay_s):
                 log.info("job.returned", why=why, delay_s=delay_s)
             case Buried(error, reason):
                 expected = reason == "permanent"
                 log.error(
-                    "job.buried", reason=reason, error_class=class_name(type(error)), error=str(error),
+                    "job.buried", reason=reason, error_class=class_name(type(error)), error=error_text(error),
                     exc_info=None if expected else error,
                 )  # fmt: skip
             case Cancelled():

@@ -64,9 +64,7 @@ def read(worker: Worker, held: Held) -> Outcome | None:
         return Buried(_named(worker, "job expired", Expired), "expired")
     try:
         data = (worker.job_deserializer or pickle.loads)(held.payload)  # arq's default; our Settings always give one
-        held.function, held.args, held.kwargs = data["f"], tuple(data["a"]), data["k"]
-        held.enqueued_ms, enqueued_try = data["et"], data["t"]
-        held.meta, held.expires_ms = data.get("m") or {}, data.get("x")
+        enqueued_try = _fill(held, data)
     except Permanent as exc:  # the codec's own words
         return Buried(exc, "unreadable")
     except Exception as exc:  # noqa: BLE001  # a deserialiser may raise anything on foreign bytes
@@ -88,6 +86,25 @@ def read(worker: Worker, held: Held) -> Outcome | None:
         return Buried(error, "exhausted")
     rest_s = worker.cooling_s(held.function)
     return Returned("cooldown", delay_s=rest_s) if rest_s > 0 else None
+
+
+def _fill(held: Held, data: dict[str, Any]) -> int:
+    """Take over a payload's fields; the attempt it asks for, 0 for none.
+
+    Raises TypeError, KeyError, ValueError or OverflowError where one isn't what it should be: whoever can write to
+    Redis can write anything.
+    """
+    meta, expires_ms, enqueued_try = data.get("m") or {}, data.get("x"), data["t"] or 0
+    texts = (data["f"], meta.get("flow", ""), meta.get("step", "") if "flow" in meta else "")
+    numbers = (data["et"], expires_ms or 0, enqueued_try)
+    if not (all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)):
+        raise TypeError("a field is of another type than a job's")
+    if "flow" in meta and "step" not in meta:
+        raise KeyError("step")
+    ms_to_datetime(data["et"]), ms_to_datetime(expires_ms or 0)
+    held.function, held.args, held.kwargs = data["f"], tuple(data["a"]), dict(data["k"])
+    held.enqueued_ms, held.meta, held.expires_ms = data["et"], meta, expires_ms
+    return int(enqueued_try)
 
 
 def context(worker: Worker, held: Held) -> dict[Any, Any]:
@@ -117,13 +134,13 @@ async def run(worker: Worker, held: Held, ctx: dict[Any, Any]) -> Outcome:
             value = await function.coroutine(ctx, *held.args, **held.kwargs)
     except asyncio.CancelledError as exc:
         return _stopped(worker, held, exc)
-    except Exception as exc:  # noqa: BLE001  # whatever a job raises is its outcome
+    except (Exception, SystemExit) as exc:  # noqa: BLE001  # whatever a job raises is its outcome, not its worker's
         return failed(worker, held, exc)
     worker.got_through(held.function)
     return Succeeded(value)
 
 
-def failed(worker: Worker, held: Held, error: Exception) -> Outcome:
+def failed(worker: Worker, held: Held, error: BaseException) -> Outcome:
     """What follows from an exception."""
     if worker.retry_jobs and isinstance(error, RetryJob):
         return Retrying(0.0)

@@ -12,7 +12,7 @@ import msgpack
 
 from jobqueue.broker.keys import ONCE_TTL_MS
 from jobqueue.flows import StepState
-from jobqueue.job import class_name, format_traceback
+from jobqueue.job import class_name, error_text, format_traceback
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def step_entry(meta: dict[str, Any], state: StepState, message: str) -> list[str
 
 
 def _brief(error: BaseException | None) -> tuple[str, str]:
-    return ("", "") if error is None else (class_name(type(error)), str(error)[:2000])
+    return ("", "") if error is None else (class_name(type(error)), error_text(error))
 
 
 def _letter(held: Held, error: BaseException, reason: str, queue: str) -> list[str]:

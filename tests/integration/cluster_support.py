@@ -19,8 +19,7 @@ SLOTS: Final = 16384
 
 @asynccontextmanager
 async def server(directory: Path, port: int, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """One server on 127.0.0.1 that keeps its data in ``directory``, until the block ends."""
-    directory.mkdir(exist_ok=True)
+    """One server on 127.0.0.1 that keeps its data in ``directory``, which exists, until the block ends."""
     process = await asyncio.create_subprocess_exec(
         *(str(find_server()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)),
         *("--appendonly", "yes", "--appendfsync", "always", "--save", "", *options),
@@ -49,6 +48,8 @@ async def cluster(directory: Path, free_port: Callable[[], int], *, nodes: int =
     ports = [free_port() for _ in range(nodes)]
     buses = [free_port() for _ in range(nodes)]
     async with AsyncExitStack() as stack:
+        for port in ports:
+            await asyncio.to_thread((directory / str(port)).mkdir)
         for port, bus in zip(ports, buses, strict=True):
             options = ("--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "2000")
             await stack.enter_async_context(server(directory / str(port), port, *options))

@@ -18,7 +18,7 @@ from jobqueue.engine.worker import Worker
 from jobqueue.errors import InvalidInput, NotFound, Transient
 from jobqueue.flows import Flow, FlowState, Step
 from jobqueue.job import State
-from tests.engine_support import QUEUES, flow_of, running, wait_until, worker_of
+from tests.engine_support import QUEUES, Handler, flow_of, running, wait_until, worker_of
 from tests.integration.cluster_support import SLOTS, cluster
 
 
@@ -78,7 +78,7 @@ class Desk:
             return pool_of(url, queue)
 
         extra = {"connect": connect, "cluster": True, "on_flow_ended": self.on_flow_ended}
-        functions = [double, picky, endless, step]
+        functions: list[Handler] = [double, picky, endless, step]
         async with running(worker_of("redis://unused", functions, queue=queue, extra=extra)) as worker:
             yield worker
 
