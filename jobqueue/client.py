@@ -24,7 +24,7 @@ from jobqueue.broker.connection import AnyPool, close_pool, open_pool, resolve
 from jobqueue.broker.deadletter import DeadLetter, DeadLetters
 from jobqueue.broker.enqueue import NewJob
 from jobqueue.broker.events import EventHub
-from jobqueue.broker.flowstore import FlowStore, StoredFlow
+from jobqueue.broker.flowstore import FlowStore, StoredFlow, step_entry
 from jobqueue.broker.keys import METRICS, QueueKeys, queue_name
 from jobqueue.broker.look import look_at_job, look_at_queue
 from jobqueue.broker.scripts import Scripts
@@ -116,7 +116,7 @@ class Client:
             stored = await self._flows.read(task_id)
             if stored is None:
                 raise NotFound(f"no task {task_id}")
-            steps = await asyncio.gather(*(self._step(stored, step) for step in stored.flow.steps))
+            steps = await self._steps(stored)
         return _task_view(stored, steps)
 
     async def watch(self, task_id: str) -> AsyncIterator[TaskView]:
@@ -145,33 +145,23 @@ class Client:
             stored = await self._flows.read(task_id)
             if stored is None:
                 raise NotFound(f"no task {task_id}")
-            if stored.state is not FlowState.RUNNING:
+            if _is_over(stored, [view for view, _ in await self._steps(stored)]):
                 return "finished"
-            answers = [await self._cancel_step(stored, step) for step in stored.flow.steps]
+            # First the flow, so that a step which ends meanwhile starts no further one; then the jobs there are.
+            await self._flows.cancel(task_id)
+            jobs = [(self._keys[step.queue], stored.flow.job_id(step)) for step in stored.flow.steps]
+            answers = [await self._cancel(keys, job_id) for keys, job_id in jobs]
             if "cancelling" in answers:
                 return "cancelling"
-            if "cancelled" not in answers:
-                # Between two steps: no job to stop, so it is the flow that must not go on.
-                waiting = next(s for s in stored.flow.steps if s.name not in stored.states)
-                await self._flows.mark(task_id, waiting.name, StepState.CANCELLED)
-                await self._flows.end(task_id)
+            await self._flows.end(task_id)
             return "cancelled"
-
-    async def _cancel_step(self, stored: StoredFlow, step: Step) -> str:
-        if step.name in stored.states:
-            return "finished"
-        outbox = ["flow", stored.flow.id, "step", step.name, "state", StepState.CANCELLED.value, "message", ""]
-        answer = await self._cancel(self._keys[step.queue], stored.flow.job_id(step), step.function, outbox)
-        if answer == "cancelled":
-            await self._flows.mark(stored.flow.id, step.name, StepState.CANCELLED)
-        return answer
 
     # ── jobs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def cancel_job(self, job_id: str) -> CancelAnswer:
         """Cancel one job. Raises `NotFound` when there is no such job; that leaves nothing behind."""
         with _answering():
-            answer = await self._cancel(self.keys_of(job_id), job_id, "", ())
+            answer = await self._cancel(self.keys_of(job_id), job_id)
         if answer == "unknown":
             raise NotFound(f"no job {job_id}")
         return answer  # type: ignore[return-value]  # the fourth answer was just excluded
@@ -246,16 +236,24 @@ class Client:
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    async def _steps(self, stored: StoredFlow) -> list[tuple[StepView, Any]]:
+        return await asyncio.gather(*(self._step(stored, step) for step in stored.flow.steps))
+
     async def _step(self, stored: StoredFlow, step: Step) -> tuple[StepView, Any]:
         job_id = stored.flow.job_id(step)
         state, facts = await look_at_job(self._redis, self._keys[step.queue], job_id)
         result = facts.pop("result", None)
         ended = stored.states.get(step.name)
-        shown = ended.value if ended else "waiting" if state is State.UNKNOWN else state.value
+        replayed = ended is not StepState.SUCCEEDED and state in _LIVE
+        shown = ended.value if ended and not replayed else "waiting" if state is State.UNKNOWN else state.value
         view = StepView(name=step.name, job_id=job_id, queue=step.queue, function=step.function, state=shown, **facts)
         return view, result
 
-    async def _cancel(self, keys: QueueKeys, job_id: str, function: str, outbox: Sequence[Any]) -> str:
+    async def _cancel(self, keys: QueueKeys, job_id: str) -> str:
+        raw = await self._redis.get(keys.job(job_id))
+        data = decode(raw) if raw else {}
+        function, meta = data.get("f", ""), data.get("m") or {}
+        outbox = step_entry(meta, StepState.CANCELLED, "") if "flow" in meta else ()
         now = timestamp_ms()
         result = encode(
             {
@@ -268,10 +266,28 @@ class Client:
         )
 
 
+_LIVE: Final = frozenset({State.QUEUED, State.DEFERRED, State.RUNNING, State.RETRYING})
+
+
+def _is_over(stored: StoredFlow, steps: Sequence[StepView]) -> bool:
+    """Whether nothing of the task will run any more."""
+    live = {step.name for step in steps if step.state in _LIVE}
+    match stored.state:
+        case FlowState.RUNNING:
+            return False
+        case FlowState.FAILED:  # unless what failed is being replayed
+            return not any(stored.states.get(name) is StepState.FAILED for name in live)
+        case FlowState.CANCELLED:  # unless a job hasn't heeded it yet
+            return not live
+        case FlowState.SUCCEEDED:
+            return True
+
+
 def _task_view(stored: StoredFlow, looked: Sequence[tuple[StepView, Any]]) -> TaskView:
     steps = [view for view, _ in looked]
-    state = stored.state.value
-    if stored.state is FlowState.RUNNING and all(step.state in {"waiting", "queued", "deferred"} for step in steps):
+    over = _is_over(stored, steps)
+    state = stored.state.value if over else "running"
+    if not over and all(step.state in {"waiting", "queued", "deferred"} for step in steps):
         state = "queued"
     results = {view.name: result for view, result in looked if result is not None}
     return TaskView(
@@ -282,8 +298,8 @@ def _task_view(stored: StoredFlow, looked: Sequence[tuple[StepView, Any]]) -> Ta
         progress=round(sum(_part(step) for step in steps) / len(steps), 3),
         steps=steps,
         created_at=stored.flow.created_at,
-        finished_at=datetime.fromtimestamp(stored.ended_ms / 1000, UTC) if stored.ended_ms else None,
-        error=stored.error,
+        finished_at=datetime.fromtimestamp(stored.ended_ms / 1000, UTC) if over and stored.ended_ms else None,
+        error=stored.error if over else None,
         result=results or None,
     )
 

@@ -128,11 +128,17 @@ def ready(flow: Flow, states: Mapping[str, StepState]) -> list[Step]:
     ]
 
 
-def outcome(flow: Flow, states: Mapping[str, StepState]) -> FlowState:
-    """The state of the whole: failed as soon as a step has failed, for then it can't succeed any more."""
+def outcome(flow: Flow, states: Mapping[str, StepState], *, cancelled: bool = False) -> FlowState:
+    """The state of the whole.
+
+    Failed as soon as a step has failed, for then it can't succeed any more; cancelled as soon as that was asked for,
+    unless everything was done by then.
+    """
     found = [states.get(step.name, StepState.WAITING) for step in flow.steps]
-    if StepState.CANCELLED in found:
+    if set(found) == {StepState.SUCCEEDED}:
+        return FlowState.SUCCEEDED
+    if cancelled or StepState.CANCELLED in found:
         return FlowState.CANCELLED
     if StepState.FAILED in found:
         return FlowState.FAILED
-    return FlowState.SUCCEEDED if set(found) == {StepState.SUCCEEDED} else FlowState.RUNNING
+    return FlowState.RUNNING

@@ -326,7 +326,7 @@ class TaskQueue(Protocol):
         ...
 
     async def view(self, task_id: str) -> TaskView:
-        """The live state of a task, as long as Redis keeps it (a day past its end); else `NotFound`."""
+        """The live state of a task, as long as Redis keeps it (a week past its end); else `NotFound`."""
         ...
 
     async def cancel(self, task_id: str) -> CancelAnswer:

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from arq.utils import timestamp_ms
 
-from jobqueue.broker.flowstore import FlowStore
 from jobqueue.broker.keys import QueueKeys
 from jobqueue.broker.scripts import Scripts
 from jobqueue.errors import Conflict, JobqueueError, NotFound
@@ -116,9 +115,6 @@ class DeadLetters:
         meta["history"] = [*meta.get("history", []), past][-_HISTORY:]
         data |= {"m": meta, "t": None, "et": timestamp_ms()}
         data.pop("x", None)  # whoever replays wants it to run
-        if letter.flow_id:
-            flows = FlowStore(self._redis, cluster=self._keys.cluster)
-            await flows.reopen(letter.flow_id, meta["step"])
         match await self._scripts.replay(letter.entry_id, letter.job_id, encode(data)):
             case "gone":
                 raise NotFound(f"the dead letter of job {letter.job_id} is gone: replayed or discarded meanwhile")

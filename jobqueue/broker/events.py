@@ -89,7 +89,7 @@ class EventHub:
             for _, entries in answer or ():
                 for entry_id, fields in entries:
                     last = entry_id
-                    for _, job_id, *_ in msgpack.unpackb(fields[b"e"]):
+                    for _, job_id, *_ in msgpack.unpackb(fields[b"e"], unicode_errors="replace"):
                         for watch in self._watches.get(job_id, ()):
                             watch.changed.set()
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgpack
 from arq.utils import timestamp_ms
 
-from jobqueue.broker.keys import FLOW_FINISHED_TTL_MS, FLOW_TTL_MS, QueueKeys, flow_key, queue_name
+from jobqueue.broker.keys import FLOW_TTL_MS, QueueKeys, flow_key, queue_name
 from jobqueue.broker.scripts import EnqueueSpec, Scripts
 from jobqueue.flows import Flow, FlowState, Step, StepState, outcome, ready
 from jobqueue.job import encode, payload
@@ -20,6 +20,7 @@ from jobqueue.job import encode, payload
 _SPEC: Final = "spec"
 _STEP: Final = "step:"
 _ERROR: Final = "error"
+_CANCELLED: Final = "cancelled"
 _ENDED: Final = "ended_ms"
 
 
@@ -29,12 +30,18 @@ class StoredFlow:
 
     flow: Flow
     states: dict[str, StepState]
-    error: str | None = None
+    cancelled: bool = False
+    last_error: str | None = None
     ended_ms: int | None = None
 
     @property
     def state(self) -> FlowState:
-        return outcome(self.flow, self.states)
+        return outcome(self.flow, self.states, cancelled=self.cancelled)
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed, where it has."""
+        return self.last_error if self.state is FlowState.FAILED else None
 
 
 class FlowStore:
@@ -60,10 +67,17 @@ class FlowStore:
         return _stored(await self._redis.hgetall(flow_key(flow_id, cluster=self._cluster)))
 
     async def mark(self, flow_id: str, step: str, state: StepState, error: str = "") -> StoredFlow | None:
-        """Write how a step ended, and read the flow as it then stands."""
+        """Write how a step ended, and read the flow as it then stands.
+
+        A success is final; another end stays until a success comes (a dead letter was replayed). So an entry that is
+        relayed again, however late, undoes nothing.
+        """
         key = flow_key(flow_id, cluster=self._cluster)
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.hset(key, _STEP + step, state.value)
+            if state is StepState.SUCCEEDED:
+                pipe.hset(key, _STEP + step, state.value)
+            else:
+                pipe.hsetnx(key, _STEP + step, state.value)
             if error:
                 pipe.hset(key, _ERROR, error)
             pipe.hgetall(key)
@@ -74,17 +88,14 @@ class FlowStore:
         return stored
 
     async def end(self, flow_id: str) -> None:
-        """Note when a flow ended, and let it go a day later."""
+        """Note when a flow ended, and let it go: a week later, so that a dead letter of it can still be replayed."""
         key = flow_key(flow_id, cluster=self._cluster)
-        await self._redis.hsetnx(key, _ENDED, timestamp_ms())
-        await self._redis.pexpire(key, FLOW_FINISHED_TTL_MS)
+        await self._redis.hset(key, _ENDED, timestamp_ms())
+        await self._redis.pexpire(key, FLOW_TTL_MS)
 
-    async def reopen(self, flow_id: str, step: str) -> None:
-        """A failed step is tried again (its dead letter was replayed)."""
-        key = flow_key(flow_id, cluster=self._cluster)
-        if await self._redis.exists(key):
-            await self._redis.hdel(key, _STEP + step, _ERROR, _ENDED)
-            await self._redis.pexpire(key, FLOW_TTL_MS)
+    async def cancel(self, flow_id: str) -> None:
+        """From now on no further step of the flow starts."""
+        await self._redis.hset(flow_key(flow_id, cluster=self._cluster), _CANCELLED, 1)
 
     async def enqueue_ready(self, stored: StoredFlow) -> None:
         """Enqueue, once each, every step that may start."""
@@ -106,6 +117,12 @@ def _stored(fields: dict[bytes, bytes]) -> StoredFlow | None:
         states={
             key.removeprefix(_STEP): StepState(value.decode()) for key, value in text.items() if key.startswith(_STEP)
         },
-        error=text[_ERROR].decode() if _ERROR in text else None,
+        cancelled=_CANCELLED in text,
+        last_error=text[_ERROR].decode() if _ERROR in text else None,
         ended_ms=int(text[_ENDED]) if _ENDED in text else None,
     )
+
+
+def step_entry(meta: dict[str, Any], state: StepState, message: str) -> list[str]:
+    """The outbox entry, as a flat list of fields, that tells a flow how the step of a job with this metadata ended."""
+    return ["flow", meta["flow"], "step", meta["step"], "state", state.value, "message", message]

@@ -54,7 +54,6 @@ NAMESPACE: Final = "jobqueue"
 METRICS: Final = f"{NAMESPACE}:metrics"
 ONCE_TTL_MS: Final = 24 * 3600 * 1000
 FLOW_TTL_MS: Final = 7 * 24 * 3600 * 1000
-FLOW_FINISHED_TTL_MS: Final = 24 * 3600 * 1000
 
 
 def queue_name(short: str) -> str:

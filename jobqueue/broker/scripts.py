@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,8 +20,8 @@ from redis.exceptions import NoScriptError
 
 from jobqueue.broker.keys import ONCE_TTL_MS, QueueKeys
 
-Owner = tuple[str, str]
-"""A job's id and the token under which a worker holds it."""
+Owner = tuple[str, str, int]
+"""A job's id, the token under which a worker holds it, and the attempt that its claim counted."""
 
 
 class Redis(Protocol):
@@ -33,6 +34,15 @@ class Redis(Protocol):
 def _pack(value: Any) -> bytes:
     """Msgpack as Redis's Lua reads it: its library knows the old raw type only, and no ``bin``."""
     return msgpack.packb(value, use_bin_type=False)  # type: ignore[no-any-return]  # msgpack ships no types
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")  # whoever can write to Redis can write anything; no worker may end of it
+
+
+def _ms(score: bytes, now_ms: int) -> int:
+    value = float(score)
+    return int(value) if math.isfinite(value) else now_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,7 @@ class Scripts:
         keys = [self.keys.queue, self.keys.abort]
         if not self.bare:
             keys += [self.keys.own("fence"), self.keys.own("events"), self.keys.own("wake")]
-        args = (free, lease_ms, worker, offset, *self._lease_keys, _pack(wanted))
+        args = (free, lease_ms, worker, offset, *self._lease_keys, self.keys.result_prefix, _pack(wanted))
         now, next_due, offset, fence, *jobs = await _run(self.redis, "claim", keys, args)
         return Claim(
             now,
@@ -130,15 +140,15 @@ class Scripts:
             offset,
             fence,
             [
-                ClaimedJob(id_.decode(), int(float(score)), payload, attempt, token.decode(), abort == 1)
+                ClaimedJob(_text(id_), _ms(score, now), payload, attempt, token.decode(), abort == 1)
                 for id_, score, payload, attempt, token, abort in jobs
             ],
         )
 
     async def extend(self, held: Sequence[Owner], *, lease_ms: int) -> set[str]:
         """Renew leases; the ids that are no longer this worker's."""
-        args = (lease_ms, self.keys.in_progress_prefix, _pack(held))
-        return {id_.decode() for id_ in await _run(self.redis, "extend", [self.keys.queue], args)}
+        args = (lease_ms, self.keys.in_progress_prefix, self.keys.retry_prefix, _pack(held))
+        return {_text(id_) for id_ in await _run(self.redis, "extend", [self.keys.queue], args)}
 
     async def record(self, ops: Sequence[dict[str, Any]]) -> set[str]:
         """Record outcomes (the fields of an op are in ``record.lua``); the ids refused."""
@@ -146,7 +156,7 @@ class Scripts:
         if not self.bare:
             keys += [self.keys.own(k) for k in ("events", "counters", "retries", "dead", "dead:index", "outbox")]
         args = (*self._lease_keys, self.keys.result_prefix, self.keys.own(""), _pack(ops))
-        return {id_.decode() for id_ in await _run(self.redis, "record", keys, args)}
+        return {_text(id_) for id_ in await _run(self.redis, "record", keys, args)}
 
     async def enqueue(self, jobs: Iterable[EnqueueSpec]) -> list[EnqueueAnswer]:
         """Enqueue jobs, and wake idle workers; one answer a job, in order."""

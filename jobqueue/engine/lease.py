@@ -66,7 +66,9 @@ class Heart:
         held = {job_id: job for job_id, job in self._held.items() if not job.recording}
         if not held:
             return
-        lost = await self._scripts.extend([(job.id, job.token) for job in held.values()], lease_ms=self._lease_ms)
+        lost = await self._scripts.extend(
+            [(job.id, job.token, job.claimed) for job in held.values()], lease_ms=self._lease_ms
+        )
         for job_id in lost:
             job = held[job_id]
             # While the answer was under way the job may have been recorded, which ends its lease too.

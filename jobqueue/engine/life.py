@@ -31,11 +31,14 @@ from jobqueue.engine.outcomes import (
     record_of,
 )
 from jobqueue.engine.progress import Progress
-from jobqueue.errors import Expired, Permanent, UnknownFunction
+from jobqueue.errors import Expired, InvalidInput, LimitExceeded, Permanent, UnknownFunction
+from jobqueue.job import encode
 
 if TYPE_CHECKING:
     from jobqueue.engine.worker import Worker
 
+MAX_RESULT_BYTES: Final = 2_000_000
+"""Of a result as it is stored, the job's arguments (1 MB at most) included."""
 _CANCEL: Final = "abort"
 
 
@@ -43,17 +46,20 @@ async def live(worker: Worker, held: Held) -> None:
     """Run one claimed job to its record. Raises only what a hook of the user's raised."""
     outcome = read(worker, held)
     ran = outcome is None
+    if isinstance(outcome, Returned) and outcome.parked_ms is not None:
+        outcome = await worker.park(held)
     if outcome is None:
         ctx = context(worker, held)
         if worker.on_job_start:
             await worker.on_job_start(ctx)
         outcome = await run(worker, held, ctx)
     held.finished_ms = timestamp_ms()
+    outcome, result = storable(worker, held, outcome)
     worker.log.ended(held, outcome)
     worker.count(outcome)
     if ran and worker.on_job_end:
         await worker.on_job_end(ctx)
-    await settle(worker, held, outcome)
+    await settle(worker, held, outcome, result)
     if ran and worker.after_job_end:
         await worker.after_job_end(ctx)
 
@@ -182,17 +188,41 @@ def _named(worker: Worker, message: str, ours: type[Permanent]) -> Exception:
     return JobExecutionFailed(message) if worker.features is None else ours(message)
 
 
-async def settle(worker: Worker, held: Held, outcome: Outcome) -> None:
+def storable(worker: Worker, held: Held, outcome: Outcome) -> tuple[Outcome, bytes | None]:
+    """The outcome with the bytes that Redis keeps of it; a result that can't be kept is a failure, and says so."""
+    match outcome:
+        case Succeeded(value):
+            success = True
+        case Buried(error) | Cancelled(error):
+            value, success = error, False
+        case _:
+            return outcome, None
+    if worker.keep_result_ms(held.function) is None:
+        return outcome, None
+    result = _serialize(worker, held, value, success=success)
+    if worker.features is None or not success:
+        return outcome, result
+    if result is None:
+        problem: Permanent = InvalidInput(
+            f"the job's result, a {type(value).__qualname__}, isn't plain data throughout"
+        )
+    elif len(result) > MAX_RESULT_BYTES:
+        problem = LimitExceeded(
+            f"the job's result takes {len(result):,} bytes; at most {MAX_RESULT_BYTES:,} are kept: "
+            "put large things into storage and return their key"
+        )
+    else:
+        return outcome, result
+    return Buried(problem, "permanent"), _serialize(worker, held, problem, success=False)
+
+
+async def settle(worker: Worker, held: Held, outcome: Outcome, result: bytes | None) -> None:
     """Free the slot, then commit the outcome with those of other jobs."""
     worker.free_slot(held)
     if isinstance(outcome, Lost):
         return
-    if isinstance(outcome, Returned) and outcome.parked_ms is not None:
-        outcome = await worker.park(held)
-    keep_ms = worker.keep_result_ms(held.function)
-    op = record_of(
-        held, outcome, queue=worker.queue_name, result=_result(worker, held, outcome, keep_ms), ttl_ms=keep_ms or 0
-    )
+    ttl_ms = worker.keep_result_ms(held.function) or 0
+    op = record_of(held, outcome, queue=worker.queue_name, result=result, ttl_ms=ttl_ms)
     if worker.features is None:
         op = bare(op)
         if held.started_ms and held.tick:
@@ -204,18 +234,19 @@ async def settle(worker: Worker, held: Held, outcome: Outcome) -> None:
         worker.relay_soon()
 
 
-def _result(worker: Worker, held: Held, outcome: Outcome, keep_ms: int | None) -> bytes | None:
-    match outcome:
-        case Succeeded(value):
-            success = True
-        case Buried(error) | Cancelled(error):
-            value, success = error, False
-        case _:
-            return None
-    if keep_ms is None:
+def _serialize(worker: Worker, held: Held, value: Any, *, success: bool) -> bytes | None:
+    """The result as arq stores it; None where ``value`` can't be encoded."""
+    started_ms = held.started_ms or held.finished_ms
+    if worker.features is None:  # arq's own function logs, and replaces, what it can't encode
+        return serialize_result(
+            held.function, held.args, held.kwargs, held.attempt, held.enqueued_ms, success, value, started_ms,
+            held.finished_ms, held.ref, worker.queue_name, job_id=held.id, serializer=worker.job_serializer,
+        )  # fmt: skip
+    data = {
+        "t": held.attempt, "f": held.function, "a": held.args, "k": held.kwargs, "et": held.enqueued_ms, "s": success,
+        "r": value, "st": started_ms, "ft": held.finished_ms, "q": worker.queue_name, "id": held.id,
+    }  # fmt: skip
+    try:
+        return (worker.job_serializer or encode)(data)
+    except Exception:  # noqa: BLE001  # a serialiser may raise anything
         return None
-    return serialize_result(
-        held.function, held.args, held.kwargs, held.attempt, held.enqueued_ms, success, value,
-        held.started_ms or held.finished_ms, held.finished_ms, held.ref, worker.queue_name,
-        job_id=held.id, serializer=worker.job_serializer,
-    )  # fmt: skip

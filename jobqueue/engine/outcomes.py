@@ -10,6 +10,7 @@ from typing import Any
 
 import msgpack
 
+from jobqueue.broker.flowstore import step_entry
 from jobqueue.broker.keys import ONCE_TTL_MS
 from jobqueue.flows import StepState
 from jobqueue.job import class_name, error_text, format_traceback
@@ -73,6 +74,8 @@ class Held:
     token: str
     score: int
     attempt: int
+    claimed: int
+    """The attempt that its claim counted; ``attempt`` may be more where the caller asked for that."""
     aborted: bool
     payload: bytes | None
     fence: int = 0
@@ -97,7 +100,7 @@ class Held:
         return self.function if self.tick else f"{self.id}:{self.function}"
 
 
-_ARQ_FIELDS = frozenset({"id", "token", "finish", "delay", "at", "result", "ttl"})
+_ARQ_FIELDS = frozenset({"id", "token", "attempt", "finish", "delay", "at", "result", "ttl"})
 
 
 def bare(op: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +110,7 @@ def bare(op: dict[str, Any]) -> dict[str, Any]:
 
 def record_of(held: Held, outcome: Outcome, *, queue: str, result: bytes | None, ttl_ms: int) -> dict[str, Any]:
     """The op of ``record.lua`` for an outcome, streams and counters included."""
-    op: dict[str, Any] = {"id": held.id, "token": held.token}
+    op: dict[str, Any] = {"id": held.id, "token": held.token, "attempt": held.claimed}
     match outcome:
         case Succeeded():
             op |= _finish(held, StepState.SUCCEEDED)
@@ -154,11 +157,6 @@ def _finish(held: Held, state: StepState, error: BaseException | None = None) ->
     if "flow" in held.meta:
         op["outbox"] = step_entry(held.meta, state, brief[1] if brief else "")
     return op
-
-
-def step_entry(meta: dict[str, Any], state: StepState, message: str) -> list[str]:
-    """The outbox entry that tells a flow how one of its steps ended."""
-    return _flat(flow=meta["flow"], step=meta["step"], state=state, message=message)
 
 
 def _brief(error: BaseException | None) -> tuple[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgpack
 from arq.utils import timestamp_ms
+from redis.exceptions import RedisError
 
 from jobqueue.broker.keys import QueueKeys
 from jobqueue.engine.features import Features
@@ -16,7 +18,9 @@ from jobqueue.errors import UnknownFunction
 async def park(redis: Any, keys: QueueKeys, held: Held, features: Features) -> Outcome:
     """Back to the queue with a delay, and with when it was first seen; buried once that is ``park_s`` ago."""
     now = timestamp_ms()
-    noted = await redis.get(keys.error(held.id))
+    noted = None
+    with contextlib.suppress(RedisError, OSError):  # away: parked from now on, as far as this worker can tell
+        noted = await redis.get(keys.error(held.id))
     since = (msgpack.unpackb(noted)[2] if noted else None) or now
     if now - since > features.park_s * 1000:
         return Buried(

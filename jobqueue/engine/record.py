@@ -13,6 +13,7 @@ from jobqueue.broker.scripts import Scripts
 logger = structlog.get_logger(__name__)
 
 MAX_GROUP: Final = 200
+MAX_GROUP_BYTES: Final = 8_000_000
 RETRY_FIRST_S: Final = 0.05
 RETRY_CAP_S: Final = 1.0
 
@@ -64,7 +65,8 @@ class Recorder:
         try:
             await asyncio.sleep(0)  # every job that ends in this turn of the loop joins the first group
             while self._waiting:
-                group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
+                size = self._group_size()
+                group, self._waiting = self._waiting[:size], self._waiting[size:]
                 try:
                     refused = await self._commit([op for op, _ in group])
                 except asyncio.CancelledError:
@@ -81,6 +83,15 @@ class Recorder:
                         landed.set_result(op["id"] not in refused)
         finally:
             self._committer = None
+
+    def _group_size(self) -> int:
+        """How many of the waiting ops go into one command: at least one, and no more than Redis takes gladly."""
+        size_bytes = 0
+        for count, (op, _) in enumerate(self._waiting[:MAX_GROUP]):
+            size_bytes += len(op.get("result", b""))
+            if size_bytes > MAX_GROUP_BYTES:
+                return max(count, 1)
+        return MAX_GROUP
 
     async def _commit(self, ops: list[dict[str, Any]]) -> set[str]:
         delay = RETRY_FIRST_S

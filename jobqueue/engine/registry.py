@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from arq.utils import timestamp_ms
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from jobqueue.engine.worker import Worker
 
 logger = structlog.get_logger(__name__)
+
+ABORT_AGE_MS: Final = 24 * 3600 * 1000
+"""A plain `Job.abort()` of a job that has ended, or never was, leaves its id behind for so long."""
 
 
 class Cooldowns:
@@ -50,8 +53,9 @@ class Cooldowns:
         """Tell the others of new rests, and learn of theirs."""
         key = self._keys.own("cooldown")
         if self._unsaid:
-            said, self._unsaid = self._unsaid, {}
+            said = dict(self._unsaid)
             await redis.hset(key, mapping=said)
+            self._unsaid = {name: until for name, until in self._unsaid.items() if said.get(name) != until}
         now = timestamp_ms()
         for name, value in (await redis.hgetall(key)).items():
             function, until = name.decode(), int(value)
@@ -81,6 +85,7 @@ class Beat:
             pipe.set(worker.health_check_key, info, px=ttl_ms)
             pipe.zadd(keys.own("workers"), {worker.id: now})
             pipe.zremrangebyscore(keys.own("workers"), "-inf", now - ttl_ms)
+            pipe.zremrangebyscore(keys.abort, "-inf", now - ABORT_AGE_MS)
             await pipe.execute()
         if worker.cooldowns is not None:
             await worker.cooldowns.exchange(worker.pool)

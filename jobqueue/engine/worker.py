@@ -272,8 +272,8 @@ class Worker(arq.worker.Worker):
 
     def _start(self, job: ClaimedJob, fence: int) -> None:
         held = Held(
-            id=job.id, token=job.token, score=job.score, attempt=job.attempt, aborted=job.aborted,
-            payload=job.payload, fence=fence,
+            id=job.id, token=job.token, score=job.score, attempt=job.attempt, claimed=job.attempt,
+            aborted=job.aborted, payload=job.payload, fence=fence,
         )  # fmt: skip
         if (before := self.held.get(job.id)) is not None and not before.recording:
             self.lose(before)  # its lease ran out (a stall, an outage) and we were the next to claim it

@@ -1,7 +1,8 @@
 -- Claim up to `free` due jobs for one worker.
 -- KEYS  1 queue  2 abort  [3 fence  4 events  5 wake]
 -- ARGV  1 free (>= 1)  2 lease in ms  3 token prefix (worker id)  4 offset of the first due id to look at
---       5 job prefix  6 in-progress prefix  7 retry prefix  8 ids wanted, msgpack list (empty: whatever is due)
+--       5 job prefix  6 in-progress prefix  7 retry prefix  8 result prefix
+--       9 ids wanted, msgpack list (empty: whatever is due)
 -- out   {now in ms, next due in ms or -1, offset for the next call, fence, job, job, …}
 --       job = {id, score, payload or false, attempt, token, 1 if asked to abort else 0}
 --
@@ -14,7 +15,7 @@ local offset = tonumber(ARGV[4])
 local window = free * 4
 
 local due
-local wanted = cmsgpack.unpack(ARGV[8])
+local wanted = cmsgpack.unpack(ARGV[9])
 if #wanted == 0 then
   due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', offset, window)
 else
@@ -38,13 +39,22 @@ for i = 1, #due, 2 do
   examined = examined + 1
   local id = due[i]
   local lease_key = ARGV[6] .. id
-  if redis.call('SET', lease_key, token, 'NX', 'PX', lease) then
+  if id:gsub('[%z\1-\127\194-\244][\128-\191]*', '') ~= '' then
+    redis.call('ZREM', KEYS[1], id)  -- not text: no client can have enqueued it
+  elseif redis.call('SET', lease_key, token, 'NX', 'PX', lease) then
     local payload = redis.call('GETEX', ARGV[5] .. id, 'PERSIST')
-    local attempt = redis.call('INCR', ARGV[7] .. id)
-    local abort = aborting and redis.call('ZREM', KEYS[2], id) or 0
-    rescored[#rescored + 1], rescored[#rescored + 2] = now + lease, id
-    jobs[#jobs + 1] = {id, due[i + 1], payload, attempt, token, abort}
-    started[#started + 1] = {'started', id, attempt}
+    if not payload and redis.call('EXISTS', ARGV[8] .. id) == 1 then
+      -- Finished already: a plain Job.abort() that came late has put the bare id back.
+      redis.call('ZREM', KEYS[1], id)
+      redis.call('ZREM', KEYS[2], id)
+      redis.call('DEL', lease_key)
+    else
+      local attempt = redis.call('INCR', ARGV[7] .. id)
+      local abort = aborting and redis.call('ZREM', KEYS[2], id) or 0
+      rescored[#rescored + 1], rescored[#rescored + 2] = now + lease, id
+      jobs[#jobs + 1] = {id, due[i + 1], payload, attempt, token, abort}
+      started[#started + 1] = {'started', id, attempt}
+    end
   elseif redis.call('GET', lease_key) == '1' then
     passed = passed + 1
   else

@@ -1,10 +1,11 @@
--- Record the outcomes of a group of jobs, each only if its worker still holds the lease.
+-- Record the outcomes of a group of jobs, each only if it is still its worker's: the lease is held under its token, or
+-- has run out while Redis was away and nobody has claimed the job since, which would have counted an attempt.
 -- KEYS  1 queue  2 abort  [3 events  4 counters  5 retries  6 dead  7 dead index  8 outbox]
 -- ARGV  1 job prefix  2 in-progress prefix  3 retry prefix  4 result prefix  5 prefix of this queue's own keys
 --       6 msgpack list of ops
 -- out   list of the ids refused: another worker owns them now, or nobody does
 --
--- op    id, token   whose job
+-- op    id, token, attempt   whose job
 --       finish      true: the job is over; else it is queued again
 --         result, ttl   bytes kept for ttl ms (0: for ever); no result: nothing kept
 --         keep          ms to leave the lease behind (arq's cron jobs)
@@ -32,7 +33,9 @@ end
 local refused, over, gone, events, counts = {}, {}, {}, {}, {}
 for i, op in ipairs(ops) do
   local id = op.id
-  if owners[i] ~= op.token then
+  local unclaimed = not owners[i] and redis.call('GET', retry .. id) == tostring(op.attempt)
+    and redis.call('ZSCORE', KEYS[1], id)
+  if owners[i] ~= op.token and not unclaimed then
     refused[#refused + 1] = id
   else
     if op.dead then
