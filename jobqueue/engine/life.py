@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 MAX_RESULT_BYTES: Final = 2_000_000
 """Of a result as it is stored, the job's arguments (1 MB at most) included."""
+_LATEST_MS: Final = 253_402_300_799_999  # the end of the year 9999, which is as far as a datetime goes
 _CANCEL: Final = "abort"
 
 
@@ -79,7 +80,7 @@ def read(worker: Worker, held: Held) -> Outcome | None:
         return Buried(unreadable, "unreadable")
     if held.aborted:
         return Cancelled(asyncio.CancelledError())
-    if held.expires_ms is not None and timestamp_ms() > held.expires_ms:
+    if held.expires_ms and timestamp_ms() > held.expires_ms:
         return Buried(Expired(f"the job was to start before {ms_to_datetime(held.expires_ms)}"), "expired")
     function = worker.functions.get(held.function)
     if function is None:
@@ -97,20 +98,21 @@ def read(worker: Worker, held: Held) -> Outcome | None:
 def _fill(held: Held, data: dict[str, Any]) -> int:
     """Take over a payload's fields; the attempt it asks for, 0 for none.
 
-    Raises TypeError, KeyError, ValueError or OverflowError where one isn't what it should be: whoever can write to
-    Redis can write anything.
+    Raises TypeError, KeyError or ValueError where one isn't what it should be: whoever can write to Redis can write
+    anything.
     """
-    meta, expires_ms, enqueued_try = data.get("m") or {}, data.get("x"), data["t"] or 0
-    texts = (data["f"], meta.get("flow", ""), meta.get("step", "") if "flow" in meta else "")
-    numbers = (data["et"], expires_ms or 0, enqueued_try)
-    if not (all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)):
-        raise TypeError("a field is of another type than a job's")
-    if "flow" in meta and "step" not in meta:
-        raise KeyError("step")
-    ms_to_datetime(data["et"]), ms_to_datetime(expires_ms or 0)
-    held.function, held.args, held.kwargs = data["f"], tuple(data["a"]), dict(data["k"])
-    held.enqueued_ms, held.meta, held.expires_ms = data["et"], meta, expires_ms
-    return int(enqueued_try)
+    function, enqueued_ms, enqueued_try = data["f"], data["et"], data["t"] or 0
+    meta, expires_ms = data.get("m") or {}, data.get("x") or 0
+    if not (type(function) is str and type(meta) is dict):
+        raise TypeError("the function or the metadata is of another type than a job's")
+    for number in (enqueued_ms, expires_ms, enqueued_try):
+        if type(number) is not int or not 0 <= number <= _LATEST_MS:
+            raise ValueError(f"{number!r} is no time and no attempt")
+    if "flow" in meta and not (isinstance(meta["flow"], str) and isinstance(meta["step"], str)):
+        raise TypeError("the flow or the step is no text")
+    held.function, held.args, held.kwargs = function, tuple(data["a"]), dict(data["k"])
+    held.enqueued_ms, held.meta, held.expires_ms = enqueued_ms, meta, expires_ms
+    return enqueued_try
 
 
 def context(worker: Worker, held: Held) -> dict[Any, Any]:

@@ -83,7 +83,8 @@ class Held:
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     enqueued_ms: int = 0
-    expires_ms: int | None = None
+    expires_ms: int = 0
+    """When it may not be started any more; 0: never."""
     meta: dict[str, Any] = field(default_factory=dict)
     started_ms: int = 0
     finished_ms: int = 0

@@ -24,12 +24,11 @@ class Progress:
     is away costs the watchers an update, never the job its attempt.
     """
 
-    __slots__ = ("_events", "_job_id", "_key", "_next", "_redis")
+    __slots__ = ("_job_id", "_keys", "_next", "_redis")
 
     def __init__(self, redis: Any, keys: QueueKeys, job_id: str) -> None:
         self._redis = redis
-        self._key = keys.progress(job_id)
-        self._events = keys.own("events")
+        self._keys = keys
         self._job_id = job_id
         self._next = 0.0
 
@@ -41,9 +40,9 @@ class Progress:
         report = (done, total, message[:200])
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.set(self._key, msgpack.packb(report), px=_TTL_MS)
+                pipe.set(self._keys.progress(self._job_id), msgpack.packb(report), px=_TTL_MS)
                 event = msgpack.packb([("progress", self._job_id, report)])
-                pipe.xadd(self._events, {"e": event}, maxlen=10_000, approximate=True)
+                pipe.xadd(self._keys.own("events"), {"e": event}, maxlen=10_000, approximate=True)
                 await pipe.execute()
         except (RedisError, OSError) as exc:
             logger.debug("progress.dropped", job_id=self._job_id, error=repr(exc))

@@ -149,6 +149,7 @@ class Worker(arq.worker.Worker):
         self.slots.on_free(self.queue_name, self.wake.ring)
         self.log: JobLog = EventLog(self.queue_name) if features else ArqLog(log_results=log_results)
         self.cooldowns = Cooldowns(features, self.keys) if features else None
+        self._keep_ms: dict[str, int | None] = {}
         self._skew_ms = 0
         self._offset = 0
         self._claims = 0
@@ -405,13 +406,17 @@ class Worker(arq.worker.Worker):
 
     def keep_result_ms(self, name: str) -> int | None:
         """How long a function's result is kept: None when it isn't, 0 for ever (as ``record.lua`` has it)."""
+        if name in self._keep_ms:
+            return self._keep_ms[name]
         function = self.functions.get(name)
         forever = function.keep_result_forever if function else None
-        if self.keep_result_forever if forever is None else forever:
-            return 0
         keep_s = function.keep_result_s if function else None
-        keep_s = self.keep_result_s if keep_s is None else keep_s
-        return int(keep_s * 1000) or None
+        keep_ms = int((self.keep_result_s if keep_s is None else keep_s) * 1000) or None
+        if self.keep_result_forever if forever is None else forever:
+            keep_ms = 0
+        if function is not None:  # names of no function come from outside: they mustn't pile up here
+            self._keep_ms[name] = keep_ms
+        return keep_ms
 
     def cooling_s(self, function: str) -> float:
         """Seconds for which a job type still rests."""
