@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, cast
 
 from arq.constants import keep_cronjob_progress
 from arq.cron import CronJob
@@ -18,6 +18,8 @@ from arq.worker import JobExecutionFailed, RetryJob
 from arq.worker import Retry as ArqRetry
 
 from jobqueue import retry
+from jobqueue.engine.features import Features
+from jobqueue.engine.host import Host
 from jobqueue.engine.outcomes import (
     Buried,
     Cancelled,
@@ -30,12 +32,10 @@ from jobqueue.engine.outcomes import (
     bare,
     record_of,
 )
+from jobqueue.engine.parking import park
 from jobqueue.engine.progress import Progress
 from jobqueue.errors import Expired, InvalidInput, LimitExceeded, Permanent, UnknownFunction
 from jobqueue.job import encode
-
-if TYPE_CHECKING:
-    from jobqueue.engine.worker import Worker
 
 MAX_RESULT_BYTES: Final = 2_000_000
 """Of a result as it is stored, the job's arguments (1 MB at most) included."""
@@ -43,12 +43,12 @@ _LATEST_MS: Final = 253_402_300_799_999  # the end of the year 9999, which is as
 _CANCEL: Final = "abort"
 
 
-async def live(worker: Worker, held: Held) -> None:
+async def live(worker: Host, held: Held) -> None:
     """Run one claimed job to its record. Raises only what a hook of the user's raised."""
     outcome = read(worker, held)
     ran = outcome is None
     if isinstance(outcome, Returned) and outcome.parked_ms is not None:
-        outcome = await worker.park(held)
+        outcome = await park(worker.pool, worker.keys, held, cast("Features", worker.features))
     if outcome is None:
         ctx = context(worker, held)
         if worker.on_job_start:
@@ -65,7 +65,7 @@ async def live(worker: Worker, held: Held) -> None:
         await worker.after_job_end(ctx)
 
 
-def read(worker: Worker, held: Held) -> Outcome | None:
+def read(worker: Host, held: Held) -> Outcome | None:
     """Read the payload; an outcome when the job can't or needn't be run."""
     if held.payload is None:
         return Buried(_named(worker, "job expired", Expired), "expired")
@@ -91,7 +91,7 @@ def read(worker: Worker, held: Held) -> Outcome | None:
     if held.attempt > worker.max_attempts(function):
         error = JobExecutionFailed(f"max {worker.max_attempts(function)} retries exceeded")
         return Buried(error, "exhausted")
-    rest_s = worker.cooling_s(held.function)
+    rest_s = worker.cooldowns.left_s(held.function) if worker.cooldowns else 0.0
     return Returned("cooldown", delay_s=rest_s) if rest_s > 0 else None
 
 
@@ -115,7 +115,7 @@ def _fill(held: Held, data: dict[str, Any]) -> int:
     return enqueued_try
 
 
-def context(worker: Worker, held: Held) -> dict[Any, Any]:
+def context(worker: Host, held: Held) -> dict[Any, Any]:
     """Arq's ``ctx`` for a function, and what the engine adds to it."""
     ctx: dict[Any, Any] = {
         **worker.ctx,
@@ -131,7 +131,7 @@ def context(worker: Worker, held: Held) -> dict[Any, Any]:
     return ctx
 
 
-async def run(worker: Worker, held: Held, ctx: dict[Any, Any]) -> Outcome:
+async def run(worker: Host, held: Held, ctx: dict[Any, Any]) -> Outcome:
     """Run the function under its timeout; every way that can end is an outcome."""
     function = worker.functions[held.function]
     timeout_s = worker.job_timeout_s if function.timeout_s is None else function.timeout_s
@@ -144,11 +144,12 @@ async def run(worker: Worker, held: Held, ctx: dict[Any, Any]) -> Outcome:
         return _stopped(worker, held, exc)
     except (Exception, SystemExit) as exc:  # noqa: BLE001  # whatever a job raises is its outcome, not its worker's
         return failed(worker, held, exc)
-    worker.got_through(held.function)
+    if worker.cooldowns:
+        worker.cooldowns.succeeded(held.function)
     return Succeeded(value)
 
 
-def failed(worker: Worker, held: Held, error: BaseException) -> Outcome:
+def failed(worker: Host, held: Held, error: BaseException) -> Outcome:
     """What follows from an exception."""
     if worker.retry_jobs and isinstance(error, RetryJob):
         return Retrying(0.0)
@@ -160,7 +161,8 @@ def failed(worker: Worker, held: Held, error: BaseException) -> Outcome:
     if worker.features is None or not worker.retry_jobs:
         return Buried(error, "failed")
     error_ = retry.classify(error)
-    worker.stumbled(held.function, error_)
+    if worker.cooldowns:
+        worker.cooldowns.failed(held.function, error_)
     policy = worker.features.policy(held.function)
     match retry.decide(error_, held.attempt, policy, worker.features.random()):
         case retry.Retry(delay_s):
@@ -169,7 +171,7 @@ def failed(worker: Worker, held: Held, error: BaseException) -> Outcome:
             return Buried(error_, reason)
 
 
-def _stopped(worker: Worker, held: Held, exc: asyncio.CancelledError) -> Outcome:
+def _stopped(worker: Host, held: Held, exc: asyncio.CancelledError) -> Outcome:
     """Cancelled by request, by a lost lease, by a shutdown, or by the function itself."""
     if held.stop == "lost":
         return Lost()
@@ -180,17 +182,17 @@ def _stopped(worker: Worker, held: Held, exc: asyncio.CancelledError) -> Outcome
     return Retrying(0.0) if worker.retry_jobs else Cancelled(exc)
 
 
-def _unknown(worker: Worker, held: Held) -> Outcome:
+def _unknown(worker: Host, held: Held) -> Outcome:
     error = _named(worker, f"function {held.function!r} not found", UnknownFunction)
     return Buried(error, "unknown") if worker.features is None else Returned("unknown", parked_ms=0)
 
 
-def _named(worker: Worker, message: str, ours: type[Permanent]) -> Exception:
+def _named(worker: Host, message: str, ours: type[Permanent]) -> Exception:
     """Arq's error where arq's behaviour is asked for, ours where there is a tree to tell them apart."""
     return JobExecutionFailed(message) if worker.features is None else ours(message)
 
 
-def storable(worker: Worker, held: Held, outcome: Outcome) -> tuple[Outcome, bytes | None]:
+def storable(worker: Host, held: Held, outcome: Outcome) -> tuple[Outcome, bytes | None]:
     """The outcome with the bytes that Redis keeps of it; a result that can't be kept is a failure, and says so."""
     match outcome:
         case Succeeded(value):
@@ -218,7 +220,7 @@ def storable(worker: Worker, held: Held, outcome: Outcome) -> tuple[Outcome, byt
     return Buried(problem, "permanent"), _serialize(worker, held, problem, success=False)
 
 
-async def settle(worker: Worker, held: Held, outcome: Outcome, result: bytes | None) -> None:
+async def settle(worker: Host, held: Held, outcome: Outcome, result: bytes | None) -> None:
     """Free the slot, then commit the outcome with those of other jobs."""
     worker.free_slot(held)
     if isinstance(outcome, Lost):
@@ -232,11 +234,11 @@ async def settle(worker: Worker, held: Held, outcome: Outcome, result: bytes | N
     held.recording = True
     if not await worker.recorder.record(op):
         worker.log.ended(held, Lost())
-    elif "outbox" in op:
-        worker.relay_soon()
+    elif "outbox" in op and worker.relay:
+        worker.relay.kick()
 
 
-def _serialize(worker: Worker, held: Held, value: Any, *, success: bool) -> bytes | None:
+def _serialize(worker: Host, held: Held, value: Any, *, success: bool) -> bytes | None:
     """The result as arq stores it; None where ``value`` can't be encoded."""
     started_ms = held.started_ms or held.finished_ms
     if worker.features is None:  # arq's own function logs, and replaces, what it can't encode

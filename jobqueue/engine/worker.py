@@ -5,20 +5,22 @@ The surface is arq's, whole; the loop is ours:
 - `main` connects, beats and polls until it is told to stop; it alone copes with a Redis that is away.
 - `_poll_iteration` claims what is due and starts it (`jobqueue.engine.life.live` is a job's whole life).
 - `close` hands back what a shutdown interrupted.
+- What a job asks of its worker is one layer down, in `jobqueue.engine.host`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
+import inspect
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from datetime import timezone as datetime_timezone
+from functools import partial
 from signal import Signals
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import arq.worker
 import structlog
@@ -27,25 +29,21 @@ from arq.constants import default_queue_name, expires_extra_ms
 from arq.cron import CronJob
 from arq.jobs import Deserializer, Serializer
 from arq.typing import SecondsTimedelta, StartupShutdown, WorkerCoroutine
-from arq.utils import timestamp_ms
 from arq.worker import Function
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
 from jobqueue.broker.connection import close_pool
-from jobqueue.broker.keys import QueueKeys
-from jobqueue.broker.scripts import ANSWER_TIMEOUT_S, ClaimedJob, Scripts
+from jobqueue.broker.scripts import ANSWER_TIMEOUT_S, ClaimedJob
+from jobqueue.engine.background import Background
 from jobqueue.engine.cron import due_ticks
-from jobqueue.engine.features import Features, worker_id
-from jobqueue.engine.joblog import ArqLog, EventLog, JobLog
-from jobqueue.engine.lease import LEASE_S, Heart
+from jobqueue.engine.features import Features
+from jobqueue.engine.host import Host
+from jobqueue.engine.lease import Heart
 from jobqueue.engine.life import live
-from jobqueue.engine.outcomes import Buried, Cancelled, Held, Lost, Outcome, Retrying, Returned, Succeeded, record_of
-from jobqueue.engine.parking import park
-from jobqueue.engine.record import Recorder
-from jobqueue.engine.registry import Beat, Cooldowns
+from jobqueue.engine.outcomes import Held, Returned, record_of
+from jobqueue.engine.presence import Beat
 from jobqueue.engine.relay import Relay
 from jobqueue.engine.slots import Slots
-from jobqueue.engine.wake import POLL_S, Wake
 
 logger = structlog.get_logger(__name__)
 arq_logger = logging.getLogger("arq.worker")
@@ -55,9 +53,10 @@ _AWAY_FIRST_S: Final = 0.1
 _AWAY_CAP_S: Final = 1.0
 _UNWILLING_S: Final = 0.3
 _REFUSALS: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
+_ARQ_ARGUMENTS: Final = frozenset(inspect.signature(arq.worker.Worker.__init__).parameters) - {"self"}
 
 
-class Worker(arq.worker.Worker):
+class Worker(Host):
     """Runs the jobs of one queue.
 
     Takes every argument of `arq.worker.Worker`, by name and with arq's meaning; arq's command passes only names that
@@ -105,67 +104,15 @@ class Worker(arq.worker.Worker):
         features: Features | None = None,
         slots: Slots | None = None,
     ) -> None:
-        super().__init__(
-            functions,
-            queue_name=queue_name,
-            cron_jobs=cron_jobs,
-            redis_settings=redis_settings,
-            redis_pool=redis_pool,
-            burst=burst,
-            on_startup=on_startup,
-            on_shutdown=on_shutdown,
-            on_job_start=on_job_start,
-            on_job_end=on_job_end,
-            after_job_end=after_job_end,
-            handle_signals=handle_signals,
-            job_completion_wait=job_completion_wait,
-            max_jobs=max_jobs,
-            job_timeout=job_timeout,
-            keep_result=keep_result,
-            keep_result_forever=keep_result_forever,
-            poll_delay=poll_delay,
-            queue_read_limit=queue_read_limit,
-            max_tries=max_tries,
-            health_check_interval=health_check_interval,
-            health_check_key=health_check_key,
-            ctx=ctx,
-            retry_jobs=retry_jobs,
-            allow_abort_jobs=allow_abort_jobs,
-            max_burst_jobs=max_burst_jobs,
-            job_serializer=job_serializer,
-            job_deserializer=job_deserializer,
-            expires_extra_ms=expires_extra_ms,
-            timezone=timezone,
-            log_results=log_results,
-        )
-        self.features = features
-        self.id = worker_id(features.worker_name if features else None)
-        self.lease_s = features.lease_s if features else LEASE_S
-        self.keys = QueueKeys(self.queue_name, cluster=bool(features and features.cluster))
-        self.held: dict[str, Held] = {}
-        self.stopping = False
-        self.wake = Wake()
-        self.slots = slots or Slots(max_jobs, {self.queue_name: (1.0, max_jobs)})
-        self.slots.on_free(self.queue_name, self.wake.ring)
-        self.log: JobLog = EventLog(self.queue_name) if features else ArqLog(log_results=log_results)
-        self.cooldowns = Cooldowns(features, self.keys) if features else None
-        self._keep_ms: dict[str, int | None] = {}
-        self._skew_ms = 0
-        self._offset = 0
+        # Spelled out above, since arq's command drops what a worker's signature doesn't name; handed on as it came.
+        super().__init__(**{name: value for name, value in locals().items() if name in _ARQ_ARGUMENTS})
+        self.equip(features, slots)
         self._claims = 0
-        self._more = True
-        self._next_due_ms: int | None = None
         self._crash: BaseException | None = None
-        self._background: list[asyncio.Task[None]] = []
-        self._relay: Relay | None = None
+        self._background = Background(self._crashed)
         self._next_abort_check = 0.0
 
     # ── connecting ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def scripts(self) -> Scripts:
-        """The scripts of this worker's queue, over its current pool."""
-        return Scripts(cast("Any", self.pool), self.keys, bare=self.features is None)
 
     async def _connect(self) -> None:
         if self._pool is None and self.features and self.features.connect:
@@ -178,11 +125,6 @@ class Worker(arq.worker.Worker):
                 default_queue_name=self.queue_name,
                 expires_extra_ms=self.expires_extra_ms,
             )
-
-    @functools.cached_property
-    def recorder(self) -> Recorder:
-        """The group commit of this worker's outcomes."""
-        return Recorder(self.scripts)
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -202,9 +144,9 @@ class Worker(arq.worker.Worker):
         except asyncio.CancelledError:
             raise  # a shutdown: the heart beats on until `close` has handed everything back
         except BaseException:
-            await self._stop_background()
+            await self._background.stop()
             raise
-        await self._stop_background()
+        await self._background.stop()
 
     async def _work(self) -> None:
         claim, away_s = True, _AWAY_FIRST_S
@@ -245,9 +187,8 @@ class Worker(arq.worker.Worker):
         await self.heart_beat()
 
     def _claimable(self) -> int:
-        if (
-            self.stopping or not self.allow_pick_jobs or len(self.held) > 5 * self.max_jobs
-        ):  # records pile up: Redis is slow or away
+        records_pile_up = len(self.held) > 5 * self.max_jobs  # Redis is slow or away
+        if self.stopping or not self.allow_pick_jobs or records_pile_up:
             return 0
         # Half of the slots at a time: while one half's jobs run, Redis is at work on the next claim.
         half = (self.max_jobs + 1) // 2
@@ -258,16 +199,11 @@ class Worker(arq.worker.Worker):
 
     async def _claim(self, free: int, wanted: Sequence[str] = ()) -> None:
         self._claims += 1
-        owner = self.id if self.features else f"{self.id}:{self._claims}"
-        claim = await self.scripts.claim(
-            free, lease_ms=int(self.lease_s * 1000), worker=owner, offset=self._offset, wanted=wanted
-        )
-        self._skew_ms = claim.now_ms - timestamp_ms()
-        got = len(claim.jobs)
-        if not wanted:
-            self._offset, self._next_due_ms = claim.offset, claim.next_due_ms
-            self._more = got == free or claim.offset > 0
-        self.slots.claimed(self.queue_name, asked=free, got=got)
+        owner = (
+            self.id if self.features else f"{self.id}:{self._claims}"
+        )  # a bare worker has no fence to tell claims apart
+        claim = await self.feed.claim(self.scripts, free, owner=owner, lease_s=self.lease_s, wanted=wanted)
+        self.slots.claimed(self.queue_name, asked=free, got=len(claim.jobs))
         for job in claim.jobs:
             self._start(job, claim.fence)
 
@@ -293,50 +229,31 @@ class Worker(arq.worker.Worker):
             del self.tasks[held.id]
             self.job_tasks.pop(held.id, None)
         self.aborting_tasks.discard(held.id)
-        if not task.cancelled() and task.exception() is not None:
-            self._crash = task.exception()  # a hook of the user's raised: `main` raises it on
-        if self._crash or self.burst:
-            self.wake.ring()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._crashed(error)
+        if self.burst:
+            self.feed.wake.ring()
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """Claim these jobs, as far as they are due and free, and start them."""
-        free = min(self.slots.grant(self.queue_name), len(job_ids))
-        if free > 0:
+        if (free := min(self.slots.grant(self.queue_name), len(job_ids))) > 0:
             await self._claim(free, [job_id.decode() for job_id in job_ids])
 
     async def _wait_for_work(self) -> bool:
         """Sleep until a claim may be worth while (True), or the chores are due (False)."""
+        tick_s = max(self.poll_delay_s, 0.005) if self.burst else _BUSY_TICK_S
         idle = self._claimable() > 0
-        if idle and self._more:
-            return True
-        timeout_s = POLL_S if idle else _BUSY_TICK_S
-        if self.burst:
-            timeout_s = min(timeout_s, max(self.poll_delay_s, 0.005))
-        if idle and self._next_due_ms is not None:
-            timeout_s = min(timeout_s, max(self._next_due_ms - self._now_ms(), 0) / 1000 + 0.001)
-        if await self.wake.wait(timeout_s, idle=idle and not self.burst):
-            return True
-        return idle and await self._head_is_due()
-
-    async def _head_is_due(self) -> bool:
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            head = await self.pool.zrange(self.keys.queue, 0, 0, withscores=True)
-        self._next_due_ms = int(head[0][1]) if head else None
-        return bool(head) and head[0][1] <= self._now_ms()
-
-    def _now_ms(self) -> int:
-        """Redis's clock, which scores are set by, as far as the last claim's answer tells."""
-        return timestamp_ms() + self._skew_ms
+        return await self.feed.wait(self.pool, idle=idle, tick_s=min(tick_s, _BUSY_TICK_S), blocking=not self.burst)
 
     async def _burst_over(self) -> bool:
         enough = 0 <= self.max_burst_jobs <= self._jobs_started()
-        if not enough and await self.pool.zcard(self.keys.queue):
-            return False
-        await asyncio.gather(*self.tasks.values())
-        return True
+        over = enough or not await self.pool.zcard(self.keys.queue)
+        if over:
+            await asyncio.gather(*self.tasks.values())
+        return over
 
     def _jobs_started(self) -> int:
-        running = sum(1 for held in self.held.values() if held.slot)
+        running = sum(held.slot for held in self.held.values())
         return self.jobs_complete + self.jobs_retried + self.jobs_failed + running
 
     # ── chores ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -370,103 +287,21 @@ class Worker(arq.worker.Worker):
             await super().record_health()
 
     def _start_background(self) -> None:
-        if self._background:
-            return
         also: Callable[[], Coroutine[Any, Any, None]] | None = None
-        jobs: dict[str, Coroutine[Any, Any, None]] = {}
+        jobs: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
         if self.features is not None:
-            self._relay = Relay(self.pool, self.keys, on_ended=self.features.on_flow_ended)
+            self.relay = Relay(self.pool, self.keys, on_ended=self.features.on_flow_ended)
             also = Beat(self)
-            jobs["relay"] = self._relay.run()
-            jobs["wake"] = self.wake.listen(self.pool, self.keys.own("wake"))
+            jobs["relay"] = self.relay.run
+            jobs["wake"] = partial(self.feed.wake.listen, self.pool, self.keys.own("wake"))
         heart = Heart(self.scripts, self.held, lease_s=self.lease_s, lose=self.lose, also=also)
-        jobs["heart"] = heart.beat_forever()
-        self._background = [
-            asyncio.get_running_loop().create_task(job, name=f"{self.queue_name}:{name}") for name, job in jobs.items()
-        ]
-        for task in self._background:
-            task.add_done_callback(self._background_ended)
+        jobs["heart"] = heart.beat_forever
+        self._background.start({f"{self.queue_name}:{name}": job for name, job in jobs.items()})
 
-    def _background_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self._crash = task.exception()  # a worker without a heart must not go on as if nothing were wrong
-            self.wake.ring()
-
-    async def _stop_background(self) -> None:
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
-        self._background = []
-
-    # ── what a job's life asks of its worker ─────────────────────────────────────────────────────────────────────
-
-    def max_attempts(self, function: Function | CronJob) -> int:
-        """Attempts in all that a function gets."""
-        return self.max_tries if function.max_tries is None else function.max_tries
-
-    def keep_result_ms(self, name: str) -> int | None:
-        """How long a function's result is kept: None when it isn't, 0 for ever (as ``record.lua`` has it)."""
-        if name in self._keep_ms:
-            return self._keep_ms[name]
-        function = self.functions.get(name)
-        forever = function.keep_result_forever if function else None
-        keep_s = function.keep_result_s if function else None
-        keep_ms = int((self.keep_result_s if keep_s is None else keep_s) * 1000) or None
-        if self.keep_result_forever if forever is None else forever:
-            keep_ms = 0
-        if function is not None:  # names of no function come from outside: they mustn't pile up here
-            self._keep_ms[name] = keep_ms
-        return keep_ms
-
-    def cooling_s(self, function: str) -> float:
-        """Seconds for which a job type still rests."""
-        return self.cooldowns.left_s(function) if self.cooldowns else 0.0
-
-    def got_through(self, function: str) -> None:
-        """A job of this type succeeded."""
-        if self.cooldowns:
-            self.cooldowns.succeeded(function)
-
-    def stumbled(self, function: str, error: BaseException) -> None:
-        """A job of this type failed; may put the type to rest."""
-        if self.cooldowns:
-            self.cooldowns.failed(function, error)
-
-    async def park(self, held: Held) -> Outcome:
-        """What to do with a job of unknown function."""
-        return await park(self.pool, self.keys, held, cast("Features", self.features))
-
-    def count(self, outcome: Outcome) -> None:
-        """Arq's three counters."""
-        match outcome:
-            case Succeeded():
-                self.jobs_complete += 1
-            case Buried() | Cancelled():
-                self.jobs_failed += 1
-            case Retrying() | Returned():
-                self.jobs_retried += 1
-            case Lost():
-                pass
-
-    def free_slot(self, held: Held) -> None:
-        """The job's function has ended: another may be claimed while this one's record is under way."""
-        if held.slot:
-            held.slot = False
-            self.job_counter -= 1
-            self.slots.release(self.queue_name)
-            if self._more or self.burst:
-                self.wake.ring()
-
-    def relay_soon(self) -> None:
-        """A flow step's end was recorded."""
-        if self._relay:
-            self._relay.kick()
-
-    def lose(self, held: Held) -> None:
-        """Cancel a job whose lease is no longer ours."""
-        held.stop = "lost"
-        if (task := self.job_tasks.get(held.id)) is not None:
-            task.cancel()
+    def _crashed(self, error: BaseException) -> None:
+        """A hook of the user's, or a background task, has failed: `main` raises it on."""
+        self._crash = error
+        self.feed.wake.ring()
 
     # ── stopping ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -491,11 +326,11 @@ class Worker(arq.worker.Worker):
             return
         if self.features is None:
             await asyncio.gather(*self.tasks.values(), return_exceptions=True)
-            await self._stop_background()
+            await self._background.stop()
             await self.pool.delete(self.health_check_key)
         else:
             await self._hand_back()
-            await self._stop_background()
+            await self._background.stop()
             with contextlib.suppress(RedisError, OSError):
                 await self.pool.zrem(self.keys.own("workers"), self.id)
         if self.on_shutdown:

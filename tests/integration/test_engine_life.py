@@ -65,7 +65,7 @@ async def test_one_enqueue_wakes_one_of_several_idle_workers(redis_url: str, poo
     async with running_worker(redis_url, f) as a, running_worker(redis_url, f) as b, running_worker(redis_url, f) as c:
         workers = (a, b, c)
         await wait_until(lambda: pool.zcard(INGEST.own("workers")))
-        await wait_until(lambda: all(worker.wake._idle.is_set() for worker in workers))
+        await wait_until(lambda: all(worker.feed.wake._idle.is_set() for worker in workers))
         before = [worker._claims for worker in workers]
         for _ in range(10):
             job = await pool.enqueue_job("f")
@@ -267,7 +267,10 @@ async def test_a_job_type_in_trouble_rests_in_every_worker(redis_url: str, pool:
         await wait_until(lambda: first.jobs_retried == 3 and not first.held, what="two failures and a rest")
         first.allow_pick_jobs = False
         async with running_worker(redis_url, down, f, extra=extra) as second:
-            await wait_until(lambda: second.cooling_s("down") > 0, what="the other worker's learning of the rest")
+            await wait_until(
+                lambda: second.cooldowns is not None and second.cooldowns.left_s("down") > 0,
+                what="the other worker's learning of the rest",
+            )
             other = await pool.enqueue_job("down")
             await wait_until(lambda: second.jobs_retried == 1 and not second.held, what="the second job's rest")
             assert len(starts) == 2

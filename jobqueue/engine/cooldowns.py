@@ -1,8 +1,8 @@
-"""What a worker tells the others with each heartbeat, and learns from them."""
+"""Which job types rest after too many failures in a row, as this worker knows it, shared with the others."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 import structlog
 from arq.utils import timestamp_ms
@@ -11,13 +11,7 @@ from jobqueue.broker.keys import QueueKeys
 from jobqueue.engine.features import Features
 from jobqueue.retry import Circuit
 
-if TYPE_CHECKING:
-    from jobqueue.engine.worker import Worker
-
 logger = structlog.get_logger(__name__)
-
-ABORT_AGE_MS: Final = 24 * 3600 * 1000
-"""A plain `Job.abort()` of a job that has ended, or never was, leaves its id behind for so long."""
 
 
 class Cooldowns:
@@ -63,29 +57,3 @@ class Cooldowns:
                 await redis.hdel(key, name)
             else:
                 self._until_ms[function] = max(until, self._until_ms.get(function, 0))
-
-
-class Beat:
-    """The shared part of a heartbeat: presence, arq's health sentinel, cooldowns."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-
-    async def __call__(self) -> None:
-        worker, keys = self._worker, self._worker.keys
-        features = worker.features
-        assert features is not None
-        now = timestamp_ms()
-        ttl_ms = int(features.health_ttl_s * 1000)
-        info = (
-            f"{worker.id} j_complete={worker.jobs_complete} j_failed={worker.jobs_failed} "
-            f"j_retried={worker.jobs_retried} j_ongoing={len(worker.held)}"
-        )
-        async with worker.pool.pipeline(transaction=False) as pipe:
-            pipe.set(worker.health_check_key, info, px=ttl_ms)
-            pipe.zadd(keys.own("workers"), {worker.id: now})
-            pipe.zremrangebyscore(keys.own("workers"), "-inf", now - ttl_ms)
-            pipe.zremrangebyscore(keys.abort, "-inf", now - ABORT_AGE_MS)
-            await pipe.execute()
-        if worker.cooldowns is not None:
-            await worker.cooldowns.exchange(worker.pool)

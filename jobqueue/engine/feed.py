@@ -1,0 +1,71 @@
+"""When to claim: at once after a full answer, at the time the next job is due, or when a token or a peek says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from arq.utils import timestamp_ms
+
+from jobqueue.broker.keys import QueueKeys
+from jobqueue.broker.scripts import ANSWER_TIMEOUT_S, Claim, Scripts
+from jobqueue.engine.wake import POLL_S, Wake
+
+
+class Feed:
+    """A worker's view of its queue, from the answers of its claims.
+
+    Attributes:
+        more: the last claim took as much as it asked for, so there may be more.
+        wake: rings when a claim may be worth while.
+    """
+
+    def __init__(self, keys: QueueKeys) -> None:
+        self._keys = keys
+        self.wake = Wake()
+        self.more = True
+        self._offset = 0
+        self._next_due_ms: int | None = None
+        self._skew_ms = 0
+
+    async def claim(
+        self, scripts: Scripts, free: int, *, owner: str, lease_s: float, wanted: Sequence[str] = ()
+    ) -> Claim:
+        """Claim up to ``free`` due jobs, or those of ``wanted`` that are due."""
+        claim = await scripts.claim(
+            free, lease_ms=int(lease_s * 1000), worker=owner, offset=self._offset, wanted=wanted
+        )
+        self._skew_ms = claim.now_ms - timestamp_ms()
+        if not wanted:
+            self._offset, self._next_due_ms = claim.offset, claim.next_due_ms
+            self.more = len(claim.jobs) == free or claim.offset > 0
+        return claim
+
+    async def wait(self, redis: Any, *, idle: bool, tick_s: float, blocking: bool) -> bool:
+        """Sleep until a claim may be worth while (True), or the worker's chores are due (False).
+
+        Args:
+            redis: to peek with.
+            idle: there are free slots.
+            tick_s: the longest wait.
+            blocking: a token in the wake list may end it.
+        """
+        if idle and self.more:
+            return True
+        timeout_s = min(tick_s, POLL_S) if idle else tick_s
+        if idle and self._next_due_ms is not None:
+            timeout_s = min(timeout_s, max(self._next_due_ms - self._now_ms(), 0) / 1000 + 0.001)
+        if await self.wake.wait(timeout_s, idle=idle and blocking):
+            return True
+        return idle and await self._head_is_due(redis)
+
+    async def _head_is_due(self, redis: Any) -> bool:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            head = await redis.zrange(self._keys.queue, 0, 0, withscores=True)
+        self._next_due_ms = int(head[0][1]) if head else None
+        return bool(head) and head[0][1] <= self._now_ms()
+
+    def _now_ms(self) -> int:
+        """Redis's clock, which scores are set by, as far as the last claim's answer tells."""
+        return timestamp_ms() + self._skew_ms
