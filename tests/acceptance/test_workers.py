@@ -90,7 +90,7 @@ async def test_the_check_succeeds_exactly_while_some_worker_has_beaten_within_fi
     async with arq_worker("Ingest", tmp_path / "1.log") as first, arq_worker("Ingest", tmp_path / "2.log") as second:
 
         async def both_live() -> bool:
-            return await redis.zcard("jobqueue:ingest:workers") == 2
+            return bool(await redis.zcard("jobqueue:ingest:workers") == 2)
 
         await wait_until(both_live, within_s=60)
         assert await stop(first) == 0
@@ -105,7 +105,7 @@ async def test_the_check_succeeds_exactly_while_some_worker_has_beaten_within_fi
     assert 0 < await redis.pttl("jobqueue:ingest:health-check") <= 15_000
 
     async def silent() -> bool:
-        return await redis.exists("jobqueue:ingest:health-check") == 0
+        return bool(await redis.exists("jobqueue:ingest:health-check") == 0)
 
     await wait_until(silent, within_s=17)
     assert await check("Ingest") == 1
