@@ -162,13 +162,11 @@ def _task_id(text: str) -> str:
 
 
 def check(path: Path) -> None:
-    """Raise `RejectedFile` for what can't be sent at all: no file, or nothing in it."""
+    """Raise `RejectedFile` for what can't be sent at all."""
     if not path.exists():
         raise RejectedFile("there is no such file")
     if not path.is_file():
         raise RejectedFile("this is not a file")
-    if path.stat().st_size == 0:
-        raise RejectedFile("the file is empty")
 
 
 _BY_CODE: Final[Mapping[str, type[JobqueueError]]] = {

@@ -59,7 +59,8 @@ async def receive(request: web.Request, key: str) -> Upload:
     When this raises, nothing is stored.
 
     Raises:
-        InvalidInput: no file, an empty one, more than one, or not multipart; says how to send it.
+        InvalidInput: no file, more than one, or not multipart; says how to send it. What the file holds, even nothing
+            at all, is for ingest to judge: so every bad file ends in the same place, with its reason on record.
         LimitExceeded: it is longer than the upload limit.
         Unavailable: storage can't be reached.
         web.HTTPException: 400 when the multipart framing is broken, 408 when bytes fail to arrive.
@@ -87,7 +88,7 @@ async def _receive(request: web.Request, using: Deps, key: str) -> Upload:
         raise InvalidInput(f"the upload holds no file: {_HOW_TO}, and nothing before it")
     blob = await using.blobs.put(key, _chunks(part, idle_s), max_bytes=using.limits.max_upload_bytes)
     try:
-        await _check_whole(reader, blob, idle_s)
+        await _check_end(reader, idle_s)
     except BaseException:
         # No row names the object yet, so nobody else would ever remove it; its refusal is the news, not a failed sweep.
         with suppress(JobqueueError):
@@ -96,9 +97,7 @@ async def _receive(request: web.Request, using: Deps, key: str) -> Upload:
     return Upload(name=clean_name(part.filename), blob=blob)
 
 
-async def _check_whole(reader: MultipartReader, blob: Blob, idle_s: float) -> None:
-    if blob.size_bytes == 0:
-        raise InvalidInput("the uploaded file is empty: choose a file with content")
+async def _check_end(reader: MultipartReader, idle_s: float) -> None:
     if await _read(reader.next(), idle_s) is not None:
         raise InvalidInput(f"the upload holds more than one file or field: {_HOW_TO}, one upload per file")
 
@@ -110,7 +109,8 @@ async def _chunks(part: BodyPartReader, idle_s: float) -> AsyncIterator[bytes]:
 
 async def _read(reading: Coroutine[Any, Any, T], idle_s: float) -> T:
     try:
-        return await asyncio.wait_for(reading, idle_s)
+        async with asyncio.timeout(idle_s):  # wait_for may lose a cancellation before Python 3.12
+            return await reading
     except TimeoutError:
         raise web.HTTPRequestTimeout(text="the upload stopped arriving: send it again") from None
     except (ValueError, RuntimeError, BadHttpMessage):  # how aiohttp's reader reports broken framing

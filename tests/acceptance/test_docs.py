@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
-import signal
 import sys
 import textwrap
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from handlers.documents.sample import render_sample
+from tests.acceptance.reader import ROOT, SERVICES, Reader
 from tests.unit.hostile_files import encrypted_pdf
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = (ROOT / "README.md", ROOT / "jobqueue" / "ARCHITECTURE.md")
-BIN = Path(sys.executable).parent
 
 RUNS_THIS = {"bin/test"}
-SERVICES = {
-    "jobqueue up": "http://",
-    "jobqueue serve": "http://",
-    "arq jobqueue.worker.IngestSettings": "Starting worker",
-    "jobqueue worker ocr llm": "Starting worker",
-    "jobqueue worker --all": "Starting worker",
-}
-"""Commands that stay, and what they print once they are up."""
 
 
 def blocks(language: str) -> list[str]:
@@ -44,52 +29,6 @@ def blocks(language: str) -> list[str]:
 
 def commands() -> list[str]:
     return [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
-
-
-@dataclass
-class Reader:
-    """Somebody who types what the documents say, in a directory with a contract of theirs."""
-
-    home: Path
-    environment: dict[str, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.environment = {
-            **os.environ,
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            "JOBQUEUE_DATA_DIR": str(self.home / "data"),
-            "JOBQUEUE_PORT": "0",
-        }
-
-    async def start(self, line: str, *, errors: int) -> asyncio.subprocess.Process:
-        directory = ROOT if line.startswith("bin/") else self.home
-        return await asyncio.create_subprocess_exec(
-            *line.split(), cwd=directory, env=self.environment, stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE, stderr=errors,
-        )  # fmt: skip
-
-    async def run(self, line: str, *, code: int = 0) -> str:
-        process = await self.start(line, errors=asyncio.subprocess.PIPE)
-        out, err = await asyncio.wait_for(process.communicate(), 120)
-        assert process.returncode == code, f"{line}: {out.decode()}{err.decode()}"
-        return out.decode()
-
-    @asynccontextmanager
-    async def service(self, line: str) -> AsyncIterator[None]:
-        process = await self.start(line, errors=asyncio.subprocess.STDOUT)
-        assert process.stdout is not None
-        said = b""
-        try:
-            async with asyncio.timeout(60):
-                while SERVICES[line].encode() not in said:
-                    more = await process.stdout.readline()
-                    assert more, f"{line} ended: {said.decode()}"
-                    said += more
-            yield
-        finally:
-            process.send_signal(signal.SIGINT)
-            _, left = await asyncio.gather(process.wait(), process.stdout.read())
-        assert process.returncode in {0, 130}, f"{line}: {said.decode()}{left.decode()}"
 
 
 def test_every_shell_line_of_the_documents_is_a_command_of_this_project() -> None:

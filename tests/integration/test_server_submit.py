@@ -134,6 +134,15 @@ async def test_a_hostile_file_name_is_only_ever_a_cleaned_base_name(lab: Lab, na
     assert file.blob_key == f"acme/files/{file.id}/original"
 
 
+async def test_an_empty_file_is_taken_for_ingest_to_judge(lab: Lab) -> None:
+    body = PART + b"\r\n--b--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=b", **lab.auth}
+    answer = await lab.client.post("/api/tasks/files/process", data=body, headers=headers)
+    assert answer.status == 202, await answer.text()
+    [file] = lab.records.committed.files.values()
+    assert file.size_bytes == 0
+
+
 PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
 
 
@@ -146,7 +155,6 @@ PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\
         (b"--c\r\n\r\nx\r\n--c--\r\n", 400),
         (PART + b"cut short", 400),
         (PART + b"x\r\n--bXX\r\n", 400),
-        (PART + b"\r\n--b--\r\n", 422),
         (PART + b"x\r\n" + PART + b"y\r\n--b--\r\n", 422),
         (b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nno file name\r\n--b--\r\n', 422),
         (b'--b\r\nContent-Disposition: form-data; name="other"; filename="f"\r\n\r\nx\r\n--b--\r\n', 422),
