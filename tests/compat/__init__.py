@@ -1,0 +1,1 @@
+"""arq's own tests, run against our worker and our pool: ``bin/test --compat``."""
