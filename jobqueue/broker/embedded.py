@@ -1,12 +1,14 @@
 """A private Redis-compatible server for one machine: ``JOBQUEUE_REDIS_URL=embedded``.
 
 It listens on a Unix socket that only this user can reach, keeps its data under ``<data_dir>/redis`` in an append-only
-file, and ends with the process that started it, however that one ends (see `embedded_supervisor`).
+file, and ends with the process that started it, however that one ends (see `embedded_supervisor`). Started again on the
+same data, it has the same socket and password: clients come back by connecting again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.util
 import json
 import os
@@ -16,6 +18,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +34,7 @@ MIN_MAJOR_VERSION = 7
 
 _PROBE_S = 5.0
 _MAX_PORT = 65_535
+_SOCKET_PATH_BYTES = 100  # the kernel's sockaddr_un holds 107 on Linux and 103 on macOS
 _ERRORS = {error.__name__: error for error in (ConfigError, Conflict, Unavailable)}
 
 
@@ -95,6 +99,16 @@ def _major_version(program: Path) -> int:
     return int(found[1]) if found else 0
 
 
+def socket_path(data_dir: Path) -> Path:
+    """Where the server of a data directory listens: one place per user and directory, its path short enough."""
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(data_dir))).hexdigest()[:16]
+    path = Path(f"jobqueue-{os.geteuid()}", digest, "redis.sock")
+    base = Path(tempfile.gettempdir())
+    if len(os.fsencode(base / path)) > _SOCKET_PATH_BYTES:
+        base = Path("/tmp")  # noqa: S108 (the supervisor makes sure that the directory is this user's alone)
+    return base / path
+
+
 def read_endpoint(data_dir: Path) -> Endpoint | None:
     """The running embedded server of ``data_dir``, or None; what a crash left behind counts as none."""
     try:
@@ -107,7 +121,7 @@ def read_endpoint(data_dir: Path) -> Endpoint | None:
 def _answers(endpoint: Endpoint) -> bool:
     """Whether the server's process lives and takes connections on a socket of this user.
 
-    The owner matters: once a stale socket's directory is gone, anybody may make one of that name and wait for
+    The owner matters: should this user's directory be cleaned away, anybody may make one of that name and wait for
     the password.
     """
     try:
@@ -131,7 +145,8 @@ class EmbeddedRedis:
         port: also listen on this port of 127.0.0.1, with the same password.
 
     Raises:
-        ConfigError: on entering: no server program, a bad port, or a data directory that can't be written.
+        ConfigError: on entering: no server program, a bad port, a data directory that can't be written, or a socket
+            directory that another user made or can reach.
         Conflict: on entering: another process runs a server on this data directory.
         Unavailable: on entering: the server doesn't come up; carries the end of its log.
     """
@@ -145,9 +160,9 @@ class EmbeddedRedis:
 
     async def __aenter__(self) -> Endpoint:
         server = await asyncio.to_thread(find_server)
-        request = [str(server), str(self._data_dir / "redis"), str(self._port), str(os.getpid())]
+        request = (server, self._data_dir / "redis", socket_path(self._data_dir), self._port, os.getpid())
         self._supervisor = subprocess.Popen(  # noqa: ASYNC220, S603 (takes about a millisecond; our own file)
-            [sys.executable, "-I", embedded_supervisor.__file__, *request],
+            [sys.executable, "-I", embedded_supervisor.__file__, *map(str, request)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,8 +1,8 @@
 """The embedded server's supervisor: starts the server, watches over its parent, cleans up after both.
 
 `jobqueue.broker.embedded` runs this file in an interpreter of its own (``-I``: standard library only), because a parent
-that is killed can't stop anything any more. The supervisor owns everything that must go again: the lock, the socket
-directory, the server and ``endpoint.json``. It answers its parent with one line of JSON, then stops the server when
+that is killed can't stop anything any more. The supervisor owns everything that must go again: the lock, the socket,
+the server and ``endpoint.json``. It answers its parent with one line of JSON, then stops the server when
 
 - its standard input ends, which happens however the parent dies,
 - its parent is another process than before (a fork of the parent may hold the pipe open), or
@@ -10,6 +10,9 @@ directory, the server and ``endpoint.json``. It answers its parent with one line
 
 Should the supervisor itself be killed, Linux terminates the server (``PR_SET_PDEATHSIG``); elsewhere the server keeps
 the lock that it inherited, so a second server never opens the same files.
+
+The address outlives the server: a data directory always has the same socket and the same password, so whoever was
+connected before a crash finds the next server by connecting again.
 """
 
 from __future__ import annotations
@@ -18,14 +21,14 @@ import ctypes
 import fcntl
 import json
 import os
+import re
 import secrets
 import select
-import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,9 +45,6 @@ STOP_S = 10.0
 
 _TICK_S = 0.5
 _LOG_BYTES = 10_000_000
-_SOCKET_PATH_BYTES = 100  # the kernel's sockaddr_un holds 107 on Linux and 103 on macOS
-_PREFIX = "jobqueue-"
-_SOCKET = "redis.sock"
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 
@@ -63,6 +63,7 @@ class Request:
 
     server: str
     directory: Path
+    socket: Path
     port: int
     parent: int
 
@@ -76,6 +77,11 @@ class Request:
         """The file that tells other processes of this user where the server is."""
         return self.directory / "endpoint.json"
 
+    @property
+    def password(self) -> Path:
+        """The file that keeps the password from one server to the next."""
+        return self.directory / "password"
+
 
 def run(request: Request) -> None:
     """Start the server, tell the parent, and hold it until the parent is gone."""
@@ -83,23 +89,22 @@ def run(request: Request) -> None:
     request.directory.chmod(0o700)
     with _locked(request) as lock:
         _sweep(request)
-        with _socket_directory() as directory:
-            socket_path, password = str(directory / _SOCKET), secrets.token_urlsafe(32)
-            with _server(request, configuration(request, socket_path, password), lock) as server:
-                _await_pong(request, server, socket_path, password)
-                endpoint = {"socket": socket_path, "password": password, "port": request.port, "pid": server.pid}
-                with _published(request.endpoint, endpoint):
-                    _say({"ready": True})
-                    _watch(request, server)
+        password = _password(request.password)
+        with _free_socket(request.socket), _server(request, configuration(request, password), lock) as server:
+            _await_pong(request, server, password)
+            endpoint = {"socket": str(request.socket), "password": password, "port": request.port, "pid": server.pid}
+            with _published(request.endpoint, endpoint):
+                _say({"ready": True})
+                _watch(request, server)
 
 
-def configuration(request: Request, socket_path: str, password: str) -> str:
+def configuration(request: Request, password: str) -> str:
     """The server's configuration, one directive a line."""
     directives = {
         "port": str(request.port),
         "bind": "127.0.0.1",
         "protected-mode": "yes",
-        "unixsocket": socket_path,
+        "unixsocket": str(request.socket),
         "unixsocketperm": "600",
         "requirepass": password,
         "dir": str(request.directory),
@@ -165,35 +170,62 @@ def _lives(pid: str) -> bool:
 
 
 def _sweep(request: Request) -> None:
-    """Remove what a killed supervisor left behind; the lock is held, so nobody uses it."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        leftover = Path(json.loads(request.endpoint.read_bytes())["socket"])
-        # The file may be wrong: only an own directory of ours goes, and only when nothing but the socket is in it.
-        if leftover.name == _SOCKET and leftover.parent.name.startswith(_PREFIX):
-            if leftover.is_socket():
-                leftover.unlink()
-            leftover.parent.rmdir()
+    """Withdraw the address that a killed supervisor left behind, and set a log aside that has grown long."""
     request.endpoint.unlink(missing_ok=True)
     if request.log.exists() and request.log.stat().st_size > _LOG_BYTES:
         request.log.replace(request.log.with_suffix(".log.1"))
 
 
+def _password(path: Path) -> str:
+    """The data directory's password, made at its first start."""
+    with suppress(FileNotFoundError, UnicodeDecodeError):
+        kept = path.read_text(encoding="ascii").strip()
+        if re.fullmatch(r"[\w-]{43}", kept):  # anything else was cut short or never ours
+            return kept
+    password = secrets.token_urlsafe(32)
+    _write(path, password)
+    return password
+
+
 @contextmanager
-def _socket_directory() -> Iterator[Path]:
-    """A fresh directory of mode 0700 whose path is short enough for a socket."""
-    for base in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 (mkdtemp picks a fresh name and mode 0700)
-        if len(os.fsencode(base)) + len(f"/{_PREFIX}12345678/{_SOCKET}") <= _SOCKET_PATH_BYTES:
-            break
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+def _free_socket(path: Path) -> Iterator[None]:
+    """A directory for the socket inside one that is this user's alone; it goes with the server.
+
+    The outer one stays: were it gone between two servers, anybody could take its name and wait there for clients
+    that connect again and tell the password.
+    """
+    _own(path.parent.parent)
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)  # the lock is held, so this one's server was killed
     try:
-        yield directory
+        yield
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # a cleaner of temporary files may have come first
+            path.parent.rmdir()
+
+
+def _own(directory: Path) -> None:
+    """Make the directory, or make sure that nobody else can reach into it; its name is there for anybody to take."""
+    with suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        fault = "is a symbolic link" if stat.S_ISLNK(status.st_mode) else "is no directory"
+    elif status.st_uid != os.geteuid():
+        fault = f"belongs to another user (uid {status.st_uid})"
+    elif status.st_mode & 0o077:
+        fault = f"is open to other users (mode {stat.S_IMODE(status.st_mode):04o})"
+    else:
+        return
+    raise Refused(
+        "ConfigError", f"the embedded server's socket belongs in {directory}, which {fault}: remove it, or set TMPDIR"
+    )
 
 
 @contextmanager
 def _server(request: Request, config: str, lock: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The running server. It reads its configuration from a pipe: the password is on no disk and no command line."""
+    """The running server. It reads its configuration from a pipe: the password is on no command line."""
     with request.log.open("ab") as log:
         server = subprocess.Popen(  # noqa: S603 (the parent found this very program)
             [request.server, "-"],
@@ -225,11 +257,11 @@ def _die_with_the_supervisor() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _await_pong(request: Request, server: subprocess.Popen[bytes], socket_path: str, password: str) -> None:
+def _await_pong(request: Request, server: subprocess.Popen[bytes], password: str) -> None:
     """Wait until the server answers; one that is busy loading a large file gets the time for it."""
     started = heard = time.monotonic()
     while True:
-        answer = _ping(socket_path, password)
+        answer = _ping(request.socket, password)
         if answer.startswith(b"+PONG"):
             return
         now = time.monotonic()
@@ -246,10 +278,10 @@ def _await_pong(request: Request, server: subprocess.Popen[bytes], socket_path: 
             sys.exit(0)
 
 
-def _ping(socket_path: str, password: str) -> bytes:
+def _ping(path: Path, password: str) -> bytes:
     with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(1.0)
-        connection.connect(socket_path)
+        connection.connect(str(path))
         connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
         with connection.makefile("rb") as answers:
             answers.readline(1024)
@@ -266,14 +298,18 @@ def _tail(log: Path) -> str:
 
 @contextmanager
 def _published(path: Path, endpoint: dict[str, object]) -> Iterator[None]:
-    """``endpoint.json``, there whole or not at all, readable by this user alone (the umask sees to that)."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(endpoint), encoding="utf-8")
-    draft.replace(path)
+    _write(path, json.dumps(endpoint))
     try:
         yield
     finally:
         path.unlink(missing_ok=True)  # before the server stops, so that nobody is sent to a dying one
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all, readable by this user alone (the umask sees to that)."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
 
 
 def _watch(request: Request, server: subprocess.Popen[bytes]) -> None:
@@ -296,14 +332,14 @@ def _stop(*_: object) -> NoReturn:
     sys.exit(0)
 
 
-def main(server: str, directory: str, port: str, parent: str) -> None:
+def main(server: str, directory: str, path: str, port: str, parent: str) -> None:
     """Run the supervisor; an error is told to the parent."""
     os.umask(0o077)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops the server last
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        run(Request(server=server, directory=Path(directory), port=int(port), parent=int(parent)))
+        run(Request(server=server, directory=Path(directory), socket=Path(path), port=int(port), parent=int(parent)))
     except Refused as exc:
         _say({"error": exc.kind, "message": str(exc)})
     except OSError as exc:

@@ -8,7 +8,7 @@ import io
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, redirect_stderr
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -126,10 +126,11 @@ def _link(path: Path, target: str) -> None:
 def _logging_to(path: Path, level: str) -> Iterator[None]:
     """Send this process's own log to a file: the terminal is for people."""
     with open_log(path) as log, io.TextIOWrapper(log, encoding="utf-8", line_buffering=True) as text:
-        with redirect_stderr(text):  # where logs are configured to go
-            logs.configure(level)
-        yield
-    logs.configure(level)
+        logs.configure(level, stream=text)
+        try:
+            yield
+        finally:
+            logs.configure(level)  # before the file closes
 
 
 # ── the server ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,9 +8,10 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -18,8 +19,11 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from jobqueue.broker.embedded import EmbeddedRedis, Endpoint, find_server, read_endpoint
+from jobqueue.broker.connection import close_pool, open_pool, resolve
+from jobqueue.broker.embedded import EmbeddedRedis, Endpoint, find_server, read_endpoint, socket_path
+from jobqueue.broker.keys import queue_name
 from jobqueue.errors import ConfigError, Conflict, Unavailable
+from tests.engine_support import running_worker
 
 PARENT = """
 import asyncio, os, sys, time
@@ -37,6 +41,15 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+@pytest.fixture(autouse=True)
+def sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A test's own place for the directory that all of a user's servers share otherwise."""
+    with tempfile.TemporaryDirectory(prefix="jq-", dir="/tmp") as directory:
+        monkeypatch.setenv("TMPDIR", directory)
+        monkeypatch.setattr(tempfile, "tempdir", None)  # or it remembers the one before
+        yield Path(directory)
 
 
 async def _until(condition: Callable[[], bool], *, within_s: float = 10.0) -> None:
@@ -60,6 +73,17 @@ def _contents(directory: Path, pattern: str) -> Iterator[bytes]:
 
 def _mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
+
+
+def _exists(path: str) -> bool:
+    return Path(path).exists()
+
+
+def _leave_a_socket(path: Path) -> None:
+    """As a server does that is killed before it can remove it."""
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
 
 
 def _script(path: Path, body: str) -> Path:
@@ -144,9 +168,11 @@ async def test_leaving_the_context_leaves_nothing_but_the_data(tmp_path: Path) -
         supervisor = psutil.Process(endpoint.pid).ppid()
     assert not _runs(endpoint.pid)
     assert not _runs(supervisor)
-    assert not Path(endpoint.socket).parent.exists()
     assert read_endpoint(tmp_path) is None
-    assert {path.name for path in (tmp_path / "redis").iterdir()} == {"appendonlydir", "lock", "server.log"}
+    assert {path.name for path in (tmp_path / "redis").iterdir()} == {"appendonlydir", "lock", "password", "server.log"}
+    users = Path(endpoint.socket).parent.parent
+    assert list(users.iterdir()) == []
+    assert _mode(users) == 0o700  # it stays, so that nobody else can take its name
 
 
 @pytest.mark.parametrize("how", ["alone", "fork"])
@@ -167,15 +193,16 @@ async def test_a_new_server_starts_right_after_its_predecessors_parent_was_kille
 async def test_a_killed_supervisor_takes_the_server_along_and_the_next_start_cleans_up(tmp_path: Path) -> None:
     redis = EmbeddedRedis(tmp_path)
     async with redis as before:
-        leftover = Path(before.socket).parent
         os.kill(psutil.Process(before.pid).ppid(), signal.SIGKILL)
         await asyncio.wait_for(redis.wait_stopped(), 10)
         await _until(lambda: not _runs(before.pid))
-    assert leftover.exists()
+    _leave_a_socket(socket_path(tmp_path))
     assert (tmp_path / "redis" / "endpoint.json").exists()
     assert read_endpoint(tmp_path) is None
-    async with EmbeddedRedis(tmp_path):
-        assert not leftover.exists()
+    async with EmbeddedRedis(tmp_path) as after:
+        assert after.pid != before.pid
+        assert read_endpoint(tmp_path) == after
+    assert not _exists(before.socket)
 
 
 async def test_a_wrong_endpoint_file_gets_no_foreign_file_removed(tmp_path: Path) -> None:
@@ -186,6 +213,101 @@ async def test_a_wrong_endpoint_file_gets_no_foreign_file_removed(tmp_path: Path
     (tmp_path / "redis" / "endpoint.json").write_text(json.dumps({"socket": str(precious)}))
     async with EmbeddedRedis(tmp_path):
         assert precious.read_text() == "not a socket"
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+async def test_a_server_that_starts_again_keeps_its_socket_and_its_password(tmp_path: Path, how: str) -> None:
+    redis = EmbeddedRedis(tmp_path)
+    async with redis as before:
+        assert Path(before.socket) == socket_path(tmp_path)
+        if how == "killed":
+            os.kill(before.pid, signal.SIGKILL)
+            await asyncio.wait_for(redis.wait_stopped(), 10)
+    assert not _exists(before.socket)
+    async with EmbeddedRedis(tmp_path) as after:
+        assert (after.socket, after.password) == (before.socket, before.password)
+        assert _mode(tmp_path / "redis" / "password") == 0o600
+
+
+async def test_a_worker_and_a_client_find_the_server_that_follows_a_killed_one(tmp_path: Path) -> None:
+    async def f(ctx: dict[str, object]) -> str:
+        return "done"
+
+    redis = EmbeddedRedis(tmp_path)
+    async with AsyncExitStack() as stack:
+        async with redis as before:
+            pool = open_pool(resolve("embedded", tmp_path), queue=queue_name("ingest"))
+            stack.push_async_callback(close_pool, pool)
+            await stack.enter_async_context(running_worker(before.url, f))
+            first = await pool.enqueue_job("f")
+            assert first is not None
+            assert await first.result(timeout=5, poll_delay=0.02) == "done"
+            os.kill(before.pid, signal.SIGKILL)
+            await asyncio.wait_for(redis.wait_stopped(), 10)
+            with pytest.raises(RedisConnectionError):
+                await pool.ping()
+        after = await stack.enter_async_context(EmbeddedRedis(tmp_path))
+        assert after.pid != before.pid
+        second = await pool.enqueue_job("f")
+        assert second is not None
+        assert await second.result(timeout=5, poll_delay=0.02) == "done"
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"x" * 43 + b"\r\nFLUSHALL", "pässword".encode("latin-1")])
+async def test_a_password_file_that_was_cut_short_or_tampered_with_is_made_anew(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "redis" / "password"
+    file.parent.mkdir()
+    file.write_bytes(content)
+    async with EmbeddedRedis(tmp_path) as endpoint:
+        assert file.read_bytes().decode() == endpoint.password
+        assert len(endpoint.password) == 43
+
+
+def test_users_and_data_directories_have_sockets_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    mine = socket_path(tmp_path / "a")
+    assert mine == socket_path(tmp_path / "link") == socket_path(tmp_path / "b" / ".." / "a")
+    assert mine.parent != socket_path(tmp_path / "b").parent
+    monkeypatch.setattr(os, "geteuid", lambda: 4_294_967_294)
+    assert mine.parent.parent != socket_path(tmp_path / "a").parent.parent
+
+
+@pytest.mark.parametrize(
+    ("what", "fault"),
+    [
+        ("link", "symbolic link"),
+        ("dangling link", "symbolic link"),
+        ("file", "no directory"),
+        ("open", r"open to other users \(mode 0710\)"),
+        pytest.param(
+            "foreign",
+            r"another user \(uid 65534\)",
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away"),
+        ),
+    ],
+)
+async def test_a_socket_directory_that_others_can_reach_is_refused(
+    tmp_path: Path, sockets: Path, what: str, fault: str
+) -> None:
+    directory = socket_path(tmp_path).parent.parent
+    assert directory.parent == sockets
+    match what:
+        case "link" | "dangling link":
+            directory.symlink_to(tmp_path if what == "link" else tmp_path / "gone")
+        case "file":
+            directory.touch(mode=0o600)
+        case "open":
+            directory.mkdir()
+            directory.chmod(0o710)
+        case "foreign":
+            directory.mkdir(mode=0o700)
+            os.chown(directory, 65_534, -1)
+    before = directory.lstat()
+    with pytest.raises(ConfigError, match=rf"{directory}, which .*{fault}: remove it, or set TMPDIR"):
+        async with EmbeddedRedis(tmp_path):
+            pass
+    assert directory.lstat() == before
+    assert not (tmp_path / "redis" / "endpoint.json").exists()
 
 
 async def test_a_second_server_on_the_same_data_is_refused_and_the_first_lives_on(tmp_path: Path) -> None:
@@ -286,6 +408,7 @@ async def test_a_temp_directory_too_long_for_a_socket_is_not_used(
     long = tmp_path / ("t" * 100)
     long.mkdir()
     monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     async with EmbeddedRedis(tmp_path / "data") as endpoint, Redis.from_url(endpoint.url) as client:
         assert await client.ping()
 
@@ -356,9 +479,8 @@ async def test_a_server_that_stays_silent_is_given_up(tmp_path: Path) -> None:
         "import sys; from jobqueue.broker import embedded_supervisor as supervisor; "
         "supervisor.ANSWER_S = 0.3; supervisor.main(*sys.argv[1:])"
     )
-    supervisor = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", hurried, silent, tmp_path / "redis", "0", str(os.getpid()), stdin=PIPE, stdout=PIPE
-    )
+    request = (silent, tmp_path / "redis", socket_path(tmp_path), "0", str(os.getpid()))
+    supervisor = await asyncio.create_subprocess_exec(sys.executable, "-c", hurried, *request, stdin=PIPE, stdout=PIPE)
     assert supervisor.stdout is not None
     answer = json.loads(await supervisor.stdout.read())
     await supervisor.wait()
