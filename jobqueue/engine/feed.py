@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from arq.utils import timestamp_ms
 
 from jobqueue.broker.keys import QueueKeys
 from jobqueue.broker.scripts import ANSWER_TIMEOUT_S, Claim, Scripts
 from jobqueue.engine.wake import POLL_S, Wake
+
+_REST_S: Final = 0.25
+"""How long peeks are of no use after a claim that found due jobs, all of them running on plain arq workers."""
 
 
 class Feed:
@@ -28,19 +32,45 @@ class Feed:
         self._offset = 0
         self._next_due_ms: int | None = None
         self._skew_ms = 0
+        self._rest_until = 0.0
+        self._fence = -1  # the last one that an answer told; a bare worker's claims have none
+        self._unanswered: str | None = None  # the owner that a claim named whose answer hasn't come
 
     async def claim(
         self, scripts: Scripts, free: int, *, owner: str, lease_s: float, wanted: Sequence[str] = ()
     ) -> Claim:
         """Claim up to ``free`` due jobs, or those of ``wanted`` that are due."""
+        if lost := await self.recall(scripts, lease_s=lease_s):
+            return lost
+        self._unanswered = owner
         claim = await scripts.claim(
             free, lease_ms=int(lease_s * 1000), worker=owner, offset=self._offset, wanted=wanted
         )
+        self._answered(claim)
         self._skew_ms = claim.now_ms - timestamp_ms()
         if not wanted:
+            # Those that plain arq workers run stay due, at the head of the queue, where each peek finds them again.
+            passed = claim.fence > 0 or self._offset > 0
+            self._rest_until = time.monotonic() + _REST_S if passed and not claim.jobs else 0.0
             self._offset, self._next_due_ms = claim.offset, claim.next_due_ms
             self.more = len(claim.jobs) == free or claim.offset > 0
         return claim
+
+    async def recall(self, scripts: Scripts, *, lease_s: float) -> Claim | None:
+        """What a claim took whose answer was lost; None when there is nothing of the kind.
+
+        Left alone, such jobs would start again only when their lease has run out, with an attempt spent on nothing.
+        """
+        if self._unanswered is None:
+            return None
+        claim = await scripts.recall(lease_ms=int(lease_s * 1000), worker=self._unanswered, after=self._fence)
+        self._answered(claim)
+        self.more = self.more or bool(claim.jobs)
+        return claim if claim.jobs else None
+
+    def _answered(self, claim: Claim) -> None:
+        self._unanswered = None
+        self._fence = claim.fence or self._fence
 
     async def wait(self, redis: Any, *, idle: bool, tick_s: float, blocking: bool) -> bool:
         """Sleep until a claim may be worth while (True), or the worker's chores are due (False).
@@ -58,6 +88,8 @@ class Feed:
             timeout_s = min(timeout_s, max(self._next_due_ms - self._now_ms(), 0) / 1000 + 0.001)
         if await self.wake.wait(timeout_s, idle=idle and blocking):
             return True
+        if time.monotonic() < self._rest_until:
+            return idle and self._next_due_ms is not None and self._next_due_ms <= self._now_ms()
         return idle and await self._head_is_due(redis)
 
     async def _head_is_due(self, redis: Any) -> bool:
