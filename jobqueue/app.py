@@ -78,7 +78,9 @@ async def open_server(settings: Settings) -> AsyncIterator[tuple[web.Application
         await records.migrate()
         blobs = blob_store(settings.storage_url)
         stack.push_async_callback(blobs.close)
-        pool = await create_pool(settings.redis_url, data_dir=settings.data_dir)
+        pool = await create_pool(
+            settings.redis_url, data_dir=settings.data_dir, durable=settings.durable, tls=settings.redis_tls
+        )
         client = Client(pool, queues.load(settings.queues_file))
         stack.push_async_callback(client.close)
         access = Access(records)

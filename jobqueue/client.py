@@ -22,13 +22,15 @@ from redis.exceptions import RedisError
 from jobqueue import settings as settings_
 from jobqueue.broker.connection import AnyPool, close_pool, open_pool, resolve
 from jobqueue.broker.deadletter import DeadLetter, DeadLetters
+from jobqueue.broker.durable import Durability, demand
 from jobqueue.broker.enqueue import NewJob
 from jobqueue.broker.events import EventHub
 from jobqueue.broker.flowstore import FlowStore, StoredFlow, step_entry
 from jobqueue.broker.keys import METRICS, QueueKeys, queue_name
 from jobqueue.broker.look import look_at_job, look_at_queue
+from jobqueue.broker.remedy import look_at, remedy
 from jobqueue.broker.scripts import Scripts
-from jobqueue.errors import JobqueueError, NotFound, Unavailable
+from jobqueue.errors import ConfigError, JobqueueError, NotFound, Unavailable
 from jobqueue.flows import Flow, FlowState, Step, StepState
 from jobqueue.job import State, decode, encode
 from jobqueue.ports import CancelAnswer
@@ -40,26 +42,43 @@ CANCELLED_RESULT_MS: Final = 24 * 3600 * 1000
 _LOOK_AGAIN_S: Final = 2.0
 
 
-async def create_pool(url: str | None = None, *, queue: str = "ingest", data_dir: Path | None = None) -> AnyPool:
+async def create_pool(
+    url: str | None = None,
+    *,
+    queue: str = "ingest",
+    data_dir: Path | None = None,
+    durable: Durability | None = None,
+    tls: settings_.TlsFiles | None = None,
+) -> AnyPool:
     """A pool to enqueue with: arq's `ArqRedis`, whose enqueues also wake an idle worker.
 
     Args:
         url: as JOBQUEUE_REDIS_URL, which is read when it isn't given.
         queue: short or full name of the queue that ``enqueue_job`` uses by default.
         data_dir: where the embedded server's address stands; as JOBQUEUE_DATA_DIR.
+        durable: when an enqueue counts as done, as JOBQUEUE_DURABLE: ``off``, ``disk`` or ``replica``. One that doesn't
+            become durable raises `Unavailable`; it may have been made all the same, so give it an id and repeat it.
+        tls: for a ``rediss`` URL; as JOBQUEUE_REDIS_CA_FILE and its siblings.
 
     Raises:
-        ConfigError: the URL is wrong.
+        ConfigError: the URL, the credentials or the certificates are wrong, or the server can't promise ``durable``.
         Unavailable: no server answers there.
     """
     defaults = settings_.load()
-    address = resolve(url or defaults.redis_url, data_dir or defaults.data_dir)
+    url, tls = url or defaults.redis_url, tls or defaults.redis_tls
+    address = resolve(url, data_dir or defaults.data_dir, tls)
     pool = open_pool(address, queue=queue if ":" in queue else queue_name(queue))
     try:
+        await demand(pool, durable or defaults.durable, replicas=defaults.durable_replicas)
         await pool.ping()
+    except ConfigError:
+        await close_pool(pool)
+        raise
     except (RedisError, OSError) as exc:
         await close_pool(pool)
-        raise Unavailable(f"Redis at {address} doesn't answer ({exc}): see JOBQUEUE_REDIS_URL") from exc
+        if (to_do := remedy(exc)) is not None:
+            raise ConfigError(f"Redis at {address} can't be used ({exc}): {to_do}") from exc
+        raise Unavailable(f"Redis at {address} doesn't answer ({exc}): {look_at(url, tls)}") from exc
     return pool
 
 
@@ -318,4 +337,5 @@ class _answering:  # noqa: N801  # reads as a phrase: with _answering()
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, _: object) -> None:
         if isinstance(exc, RedisError | ConnectionError) and not isinstance(exc, JobqueueError):
-            raise Unavailable(f"Redis doesn't answer as it should ({exc}): see JOBQUEUE_REDIS_URL") from exc
+            to_do = remedy(exc) or "see JOBQUEUE_REDIS_URL"
+            raise Unavailable(f"Redis doesn't answer as it should ({exc}): {to_do}") from exc

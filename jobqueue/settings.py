@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
@@ -23,6 +25,22 @@ def _default_data_dir() -> Path:
     return Path(home) / "jobqueue"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """What TLS to Redis needs beyond the system's own certificate authorities, as PEM files.
+
+    Attributes:
+        ca: certificates of the authorities that sign the servers'; None: the system's.
+        cert, key: what this side shows a server that asks for a certificate.
+        check_hostname: the server's certificate must be made out to the host of the URL.
+    """
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    check_hostname: bool = True
+
+
 class Settings(BaseSettings):
     """Every setting of the product; the environment variable is the name in capitals after ``JOBQUEUE_``.
 
@@ -37,6 +55,17 @@ class Settings(BaseSettings):
     redis_url: str = EMBEDDED
     """``embedded``, ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://h:p,h:p/service`` or
     ``redis+cluster://h:p,h:p``."""
+    redis_ca_file: Path | None = None
+    """For ``rediss``: certificates of the authority that signed the server's (PEM); not set: the system's."""
+    redis_cert_file: Path | None = None
+    """For ``rediss`` to a server that asks for one: the client's certificate (PEM), with its key beside it."""
+    redis_key_file: Path | None = None
+    redis_check_hostname: bool = True
+    """Whether the server's certificate must be made out to the host of the URL."""
+    durable: Literal["off", "disk", "replica"] = "off"
+    """When a write of the queue counts as done: once Redis has it, once it is on its disk, once a replica has it."""
+    durable_replicas: int = Field(default=1, ge=1, le=100)
+    """How many replicas, for ``replica``."""
     database_url: str = ""
     """SQLAlchemy async URL; empty: SQLite in the data directory."""
     storage_url: str = ""
@@ -80,18 +109,56 @@ class Settings(BaseSettings):
             raise ValueError(f"must be 'embedded' or start with one of {', '.join(schemes)}")
         return value
 
+    @field_validator("redis_ca_file")
+    @classmethod
+    def _certificates(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                ssl.create_default_context(cafile=value)
+            except (OSError, ssl.SSLError) as exc:
+                raise ValueError(f"{value} can't be read as certificates in PEM form: {exc}") from exc
+        return value
+
+    @model_validator(mode="after")
+    def _certificate_with_key(self) -> Self:
+        cert, key = self.redis_cert_file, self.redis_key_file
+        if (cert is None) != (key is None):
+            raise ValueError("JOBQUEUE_REDIS_CERT_FILE and JOBQUEUE_REDIS_KEY_FILE go together: set both or neither")
+        if cert is not None:
+            try:
+                ssl.create_default_context().load_cert_chain(cert, key, password=_no_password)
+            except (OSError, ValueError) as exc:
+                reason = f"JOBQUEUE_REDIS_CERT_FILE={cert} and JOBQUEUE_REDIS_KEY_FILE={key}"
+                raise ValueError(f"{reason} can't be used as a certificate and its key in PEM form: {exc}") from exc
+        return self
+
     @model_validator(mode="after")
     def _fill_in(self) -> Self:
         if not self.database_url:
             object.__setattr__(self, "database_url", f"sqlite+aiosqlite:///{self.data_dir / 'jobqueue.db'}")
         if not self.storage_url:
             object.__setattr__(self, "storage_url", (self.data_dir / "blobs").as_uri())
+        if self.redis_url == EMBEDDED and self.durable == "replica":
+            raise ValueError("JOBQUEUE_DURABLE=replica: the embedded Redis has no replicas; use 'disk'")
         return self
+
+    @property
+    def redis_tls(self) -> TlsFiles:
+        """The files for ``rediss``."""
+        return TlsFiles(
+            ca=self.redis_ca_file, cert=self.redis_cert_file, key=self.redis_key_file,
+            check_hostname=self.redis_check_hostname,
+        )  # fmt: skip
 
     @property
     def temp_dir(self) -> Path:
         """Where half-made files live; emptied of old ones by the ``expire`` job."""
         return self.data_dir / "tmp"
+
+
+def _no_password() -> str:
+    # Without this, OpenSSL asks on the terminal.
+    raise ValueError("the key is encrypted: store it without a password, readable by this user alone")
 
 
 def load(**overrides: object) -> Settings:

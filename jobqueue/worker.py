@@ -18,13 +18,15 @@ import arq.cli
 import arq.worker
 import structlog
 from arq.connections import RedisSettings
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import RedisError
 
 from handlers import export, ingest, llm, ocr, system
 from jobqueue import queues, registry, settings
 from jobqueue.app import flow_recorder, open_services
 from jobqueue.broker.connection import AnyPool, arq_settings, close_pool, open_pool, parse, resolve
+from jobqueue.broker.durable import demand
 from jobqueue.broker.keys import QueueKeys, queue_name
+from jobqueue.broker.remedy import look_at, remedy
 from jobqueue.client import Client
 from jobqueue.engine.features import Features
 from jobqueue.engine.fleet import run_workers
@@ -77,17 +79,19 @@ async def _connect(config: settings.Settings, queue: str) -> AnyPool:
     delay_s = 0.2
     while True:
         try:
-            pool = open_pool(resolve(config.redis_url, config.data_dir), queue=queue)
+            pool = open_pool(resolve(config.redis_url, config.data_dir, config.redis_tls), queue=queue)
             try:
                 await pool.ping()
+                await demand(pool, config.durable, replicas=config.durable_replicas)
             except BaseException:
                 await close_pool(pool)
                 raise
             return pool
-        except AuthenticationError:
-            raise  # waiting doesn't mend credentials
         except (RedisError, OSError, Unavailable) as exc:
-            logger.warning("redis.away", queue=queue, error=str(exc), retry_in_s=delay_s)
+            if (to_do := remedy(exc)) is not None:
+                raise ConfigError(f"Redis can't be used ({exc}): {to_do}") from exc
+            advice = look_at(config.redis_url, config.redis_tls)
+            logger.warning("redis.away", queue=queue, error=str(exc), advice=advice, retry_in_s=delay_s)
             await asyncio.sleep(delay_s)
             delay_s = min(5.0, delay_s * 2)
 
@@ -146,7 +150,7 @@ def worker_settings(
 def _redis_settings(config: settings.Settings) -> RedisSettings:
     """For ``arq --check``; the worker itself connects by `_connect`."""
     try:
-        return arq_settings(resolve(config.redis_url, config.data_dir))
+        return arq_settings(resolve(config.redis_url, config.data_dir, config.redis_tls))
     except Unavailable:
         return RedisSettings(unix_socket_path=str(config.data_dir / "redis" / "not-running.sock"), conn_retries=0)
 

@@ -2,12 +2,14 @@
 
 ``redis://user:password@host:6379/0``, ``rediss://`` for TLS, ``unix://:password@/path.sock?db=0``,
 ``redis+sentinel://user:password@host:26379,host:26379/service/0``, ``redis+cluster://user:password@host:6379,host:6380``,
-or ``embedded``: the server that ``jobqueue up`` runs on the data directory.
+or ``embedded``: the server that ``jobqueue up`` runs on the data directory. User and password are the data servers';
+Sentinels that want some of their own get them by ``?sentinel_username=…&sentinel_password=…``. ``rediss+…`` means TLS
+to all of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -15,24 +17,25 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from arq.connections import ArqRedis, RedisSettings
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import SentinelConnectionPool
 
 from jobqueue.broker.embedded import read_endpoint
 from jobqueue.broker.enqueue import EnqueueVerbs
+from jobqueue.broker.failover import CONNECT_TIMEOUT_S, SteadyCluster, SteadyRedis, SteadySentinel, SteadySentinelPool
 from jobqueue.errors import ConfigError, Unavailable
 from jobqueue.job import decode, encode
+from jobqueue.settings import TlsFiles
 
 EMBEDDED: Final = "embedded"
-CONNECT_TIMEOUT_S: Final = 2.0
 
 
-class Pool(EnqueueVerbs, ArqRedis):  # type: ignore[misc]  # ArqRedis's own bases disagree
+class Pool(EnqueueVerbs, SteadyRedis, ArqRedis):  # type: ignore[misc]  # ArqRedis's own bases disagree
     """arq's pool whose enqueues are one script call and wake an idle worker."""
 
     on_cluster = False
 
 
-class ClusterPool(EnqueueVerbs, RedisCluster):  # type: ignore[misc]  # RedisCluster's own bases disagree
+class ClusterPool(EnqueueVerbs, SteadyCluster):  # type: ignore[misc]  # RedisCluster's own bases disagree
     """The same verbs over a Redis Cluster; plain arq can't be used there."""
 
     on_cluster = True
@@ -57,10 +60,23 @@ class RedisUrl:
     password: str | None = None
     database: int = 0
     service: str = "mymaster"
+    sentinel_username: str | None = None
+    sentinel_password: str | None = None
+    tls_files: TlsFiles = field(default_factory=TlsFiles)
 
     @property
     def tls(self) -> bool:
         return self.scheme.startswith("rediss")
+
+    @property
+    def tls_options(self) -> dict[str, Any]:
+        """TLS as redis-py's arguments; those of `arq.connections.RedisSettings` have the same names."""
+        if not self.tls:
+            return {"ssl": False}
+        files = self.tls_files
+        named = {"ssl_ca_certs": files.ca, "ssl_certfile": files.cert, "ssl_keyfile": files.key}
+        paths = {name: str(path) for name, path in named.items() if path is not None}
+        return {"ssl": True, "ssl_cert_reqs": "required", "ssl_check_hostname": files.check_hostname, **paths}
 
     @property
     def cluster(self) -> bool:
@@ -92,6 +108,8 @@ def parse(url: str) -> RedisUrl:
     username, _, password = credentials.partition(":") if at else ("", "", "")
     who: dict[str, Any] = {"username": unquote(username) or None, "password": unquote(password) or None}
     query = parse_qs(urlsplit(f"//{address}").query)
+    if scheme.endswith("sentinel"):
+        who |= {name: query[name][0] for name in ("sentinel_username", "sentinel_password") if name in query}
     path = address.partition("?")[0]
     try:
         if scheme == "unix":
@@ -116,14 +134,14 @@ def _host(part: str, default_port: int) -> tuple[str, int]:
     return split.hostname, split.port or default_port
 
 
-def resolve(url: str, data_dir: Path) -> RedisUrl:
-    """The address to connect to; ``embedded`` is looked up in the data directory.
+def resolve(url: str, data_dir: Path, tls: TlsFiles | None = None) -> RedisUrl:
+    """The address to connect to; ``embedded`` is looked up in the data directory. ``tls`` is for ``rediss`` URLs.
 
     Raises:
         Unavailable: the embedded server isn't running.
     """
     if url != EMBEDDED:
-        return parse(url)
+        return replace(parse(url), tls_files=tls or TlsFiles())
     endpoint = read_endpoint(data_dir)
     if endpoint is None:
         raise Unavailable(
@@ -147,9 +165,9 @@ def arq_settings(url: RedisUrl) -> RedisSettings:
         database=url.database,
         username=url.username,
         password=url.password,
-        ssl=url.tls,
         sentinel=url.sentinel,
         sentinel_master=url.service,
+        **url.tls_options,
     )
 
 
@@ -164,24 +182,29 @@ def open_pool(url: RedisUrl, *, queue: str = "arq:queue", max_connections: int |
     if url.cluster:
         nodes = [ClusterNode(host, port) for host, port in url.hosts]
         options = {k: v for k, v in common.items() if v is not None}
-        cluster = ClusterPool(startup_nodes=nodes, ssl=url.tls, **options)  # type: ignore[abstract]  # redis-py
+        cluster = ClusterPool(startup_nodes=nodes, **url.tls_options, **options)  # type: ignore[abstract]  # redis-py
         cluster.default_queue_name = queue
         return cluster
     pool: Pool
     if url.sentinel:
-        sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py
+        sentinel = SteadySentinel(  # type: ignore[no-untyped-call]  # redis-py
             list(url.hosts),
-            sentinel_kwargs={"socket_connect_timeout": CONNECT_TIMEOUT_S},
-            ssl=url.tls,
+            sentinel_kwargs={
+                "username": url.sentinel_username,
+                "password": url.sentinel_password,
+                "socket_connect_timeout": CONNECT_TIMEOUT_S,
+                **url.tls_options,
+            },
+            **url.tls_options,
             db=url.database,
             **common,
         )
-        pool = sentinel.master_for(url.service, redis_class=Pool)
+        pool = sentinel.master_for(url.service, redis_class=Pool, connection_pool_class=SteadySentinelPool)
     elif url.socket is not None:
         pool = Pool(unix_socket_path=url.socket, db=url.database, **common)
     else:
         host, port = url.hosts[0]
-        pool = Pool(host=host, port=port, ssl=url.tls, db=url.database, **common)
+        pool = Pool(host=host, port=port, db=url.database, **url.tls_options, **common)
     pool.job_serializer = encode
     pool.job_deserializer = decode
     pool.default_queue_name = queue
@@ -192,5 +215,8 @@ async def close_pool(pool: Redis | RedisCluster) -> None:
     """Release a pool's connections, the idle ones included."""
     if isinstance(pool, Redis):
         await pool.aclose(close_connection_pool=True)
+        if isinstance(pool.connection_pool, SentinelConnectionPool):
+            for sentinel in pool.connection_pool.sentinel_manager.sentinels:
+                await sentinel.aclose(close_connection_pool=True)
     else:
         await pool.aclose()

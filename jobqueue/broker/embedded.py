@@ -143,6 +143,7 @@ class EmbeddedRedis:
     Args:
         data_dir: the data lives in ``redis`` below it, which is made where missing (mode 0700).
         port: also listen on this port of 127.0.0.1, with the same password.
+        sync_every_write: answer a write when it is on the disk, for JOBQUEUE_DURABLE=disk; else within a second it is.
 
     Raises:
         ConfigError: on entering: no server program, a bad port, a data directory that can't be written, or a socket
@@ -151,16 +152,17 @@ class EmbeddedRedis:
         Unavailable: on entering: the server doesn't come up; carries the end of its log.
     """
 
-    def __init__(self, data_dir: Path, *, port: int | None = None) -> None:
+    def __init__(self, data_dir: Path, *, port: int | None = None, sync_every_write: bool = False) -> None:
         if port is not None and not 1 <= port <= _MAX_PORT:
             raise ConfigError(f"the embedded server's port must lie between 1 and {_MAX_PORT}, not {port}")
         self._data_dir = data_dir.absolute()
         self._port = port or 0
+        self._fsync = "always" if sync_every_write else "everysec"
         self._supervisor: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> Endpoint:
         server = await asyncio.to_thread(find_server)
-        request = (server, self._data_dir / "redis", socket_path(self._data_dir), self._port, os.getpid())
+        request = (server, self._data_dir / "redis", socket_path(self._data_dir), self._port, os.getpid(), self._fsync)
         self._supervisor = subprocess.Popen(  # noqa: ASYNC220, S603 (takes about a millisecond; our own file)
             [sys.executable, "-I", embedded_supervisor.__file__, *map(str, request)],
             stdin=subprocess.PIPE,

@@ -34,7 +34,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 ANSWER_S = 10.0
 """How long a new server may stay silent."""
@@ -57,15 +56,16 @@ class Refused(Exception):
         self.kind = kind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Request:
-    """What the parent asks for; ``port`` 0 means: no TCP."""
+    """What the parent asks for; ``port`` 0 means: no TCP; ``fsync`` is ``always`` or ``everysec``."""
 
     server: str
     directory: Path
     socket: Path
     port: int
     parent: int
+    fsync: str
 
     @property
     def log(self) -> Path:
@@ -109,7 +109,7 @@ def configuration(request: Request, password: str) -> str:
         "requirepass": password,
         "dir": str(request.directory),
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        "appendfsync": request.fsync,
         "aof-load-truncated": "yes",
         # A preamble in the server's own dump format ties the file to one product: Redis 7 can't read Valkey 9's.
         "aof-use-rdb-preamble": "no",
@@ -328,18 +328,16 @@ def _say(answer: dict[str, object]) -> None:
         print(json.dumps(answer), flush=True)  # noqa: T201 (the parent reads this line)
 
 
-def _stop(*_: object) -> NoReturn:
-    sys.exit(0)
-
-
-def main(server: str, directory: str, path: str, port: str, parent: str) -> None:
+def main(*arguments: str) -> None:
     """Run the supervisor; an error is told to the parent."""
+    server, directory, path, port, parent, fsync = arguments
+    request = Request(server, Path(directory), Path(path), int(port), int(parent), fsync)
     os.umask(0o077)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops the server last
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        run(Request(server=server, directory=Path(directory), socket=Path(path), port=int(port), parent=int(parent)))
+        run(request)
     except Refused as exc:
         _say({"error": exc.kind, "message": str(exc)})
     except OSError as exc:

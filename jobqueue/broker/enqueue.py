@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from arq.jobs import Job
 from arq.utils import timestamp_ms, to_ms, to_unix_ms
 
+from jobqueue.broker.durable import Durability
 from jobqueue.broker.keys import QueueKeys, valid_id
 from jobqueue.broker.scripts import EnqueueAnswer, EnqueueSpec, Scripts
 from jobqueue.errors import InvalidInput
@@ -45,6 +46,9 @@ class EnqueueVerbs:
     """The enqueueing side of a pool; mixed into the client of one server and that of a Cluster."""
 
     on_cluster: bool
+    durable: Durability = "off"
+    """When an enqueue counts as done; set by `jobqueue.broker.durable.demand`."""
+    durable_replicas: int = 1
     default_queue_name: str
     job_serializer: Serializer | None
 

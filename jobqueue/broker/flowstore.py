@@ -6,12 +6,14 @@ command on one field, the decision is made from the fields read after it, and en
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgpack
 from arq.utils import timestamp_ms
 
+from jobqueue.broker.durable import Durability, write_durably
 from jobqueue.broker.keys import FLOW_TTL_MS, QueueKeys, flow_key, queue_name
 from jobqueue.broker.scripts import EnqueueSpec, Scripts
 from jobqueue.flows import Flow, FlowState, Step, StepState, outcome, ready
@@ -58,9 +60,18 @@ class FlowStore:
     async def create(self, flow: Flow) -> bool:
         """Store a flow; False when its id is taken. Follow with `enqueue_ready`."""
         key = flow_key(flow.id, cluster=self._cluster)
-        created = await self._redis.hsetnx(key, _SPEC, msgpack.packb(flow.to_data()))
-        await self._redis.pexpire(key, FLOW_TTL_MS)
-        return bool(created)
+        return bool((await self._write(key, ("HSETNX", key, _SPEC, msgpack.packb(flow.to_data()))))[0])
+
+    async def _write(self, key: str, *commands: Sequence[Any]) -> list[Any]:
+        """Commands on one flow's key in one round trip, as durable as the pool demands."""
+        level: Durability = getattr(self._redis, "durable", "off")
+        prolong = ("PEXPIRE", key, FLOW_TTL_MS)  # writes whatever the others find, as waiting asks for
+        if level != "off":
+            return await write_durably(self._redis, key, [*commands, prolong], level)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for command in (*commands, prolong):
+                pipe.execute_command(*command)
+            return list(await pipe.execute())
 
     async def read(self, flow_id: str) -> StoredFlow | None:
         """The flow as it stands; None when Redis doesn't know it (any more)."""
@@ -73,16 +84,10 @@ class FlowStore:
         relayed again, however late, undoes nothing.
         """
         key = flow_key(flow_id, cluster=self._cluster)
-        async with self._redis.pipeline(transaction=False) as pipe:
-            if state is StepState.SUCCEEDED:
-                pipe.hset(key, _STEP + step, state.value)
-            else:
-                pipe.hsetnx(key, _STEP + step, state.value)
-            if error:
-                pipe.hset(key, _ERROR, error)
-            pipe.hgetall(key)
-            answers = await pipe.execute()
-        stored = _stored(answers[-1])
+        verb = "HSET" if state is StepState.SUCCEEDED else "HSETNX"
+        notes = [("HSET", key, _ERROR, error)] if error else []
+        *_, fields, _ = await self._write(key, (verb, key, _STEP + step, state.value), *notes, ("HGETALL", key))
+        stored = _stored(fields)
         if stored is None:
             await self._redis.delete(key)  # it had expired: don't leave the field just written behind
         return stored
@@ -95,7 +100,8 @@ class FlowStore:
 
     async def cancel(self, flow_id: str) -> None:
         """From now on no further step of the flow starts."""
-        await self._redis.hset(flow_key(flow_id, cluster=self._cluster), _CANCELLED, 1)
+        key = flow_key(flow_id, cluster=self._cluster)
+        await self._write(key, ("HSET", key, _CANCELLED, 1))
 
     async def enqueue_ready(self, stored: StoredFlow) -> None:
         """Enqueue, once each, every step that may start."""

@@ -18,6 +18,8 @@ result       arq:result:ID       {Q}:result:ID          string result of a finis
 abort        arq:abort           {Q}:abort              zset   ids of running jobs to cancel -> when it was asked
 health-check Q:health-check      {Q}:health-check       string arq's sentinel: some worker has beaten
 wake         Q:wake              {Q}:wake               list   tokens of recent enqueues; idle workers block on it
+durable      Q:durable           {Q}:durable            string "1", written with each durable write: only who has
+                                                               written can wait for it (`jobqueue.broker.durable`)
 fence        Q:fence             {Q}:fence              string counter; every claim takes the next number
 once         Q:once:ID           {Q}:once:ID            string enqueue-once marker, outlives the job by 24 h
 progress     Q:progress:ID       {Q}:progress:ID        string msgpack [done, total, message]; expires
@@ -33,6 +35,9 @@ dead index   Q:dead:index        {Q}:dead:index         hash   job id -> id of i
 outbox       Q:outbox            {Q}:outbox             stream finished flow steps on their way to their flow
 flow         arq:flow:F          arq:flow:{F}           hash   ``spec`` (msgpack), and per step its state
 metrics      jobqueue:metrics    jobqueue:metrics       stream one snapshot of all queues' figures a minute
+lock         jobqueue:lock:{N}   jobqueue:lock:{N}      string token of the lock N's holder, expiring with its lease
+lock fence   ….:fence            ….:fence               string counter; every holder of the lock takes the next number
+lock wake    ….:wake             ….:wake                list   one token a release; waiters block on it; expires
 ============ =================== ====================== ====== ================================================
 """
 
@@ -137,6 +142,29 @@ def flow_key(flow_id: str, *, cluster: bool) -> str:
     'arq:flow:{task-1}'
     """
     return f"arq:flow:{{{flow_id}}}" if cluster else f"arq:flow:{flow_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class LockKeys:
+    """The keys of one lock (`jobqueue.broker.lock`), in both layouts the same.
+
+    >>> LockKeys("report-7").fence
+    'jobqueue:lock:{report-7}:fence'
+    """
+
+    name: str
+
+    @property
+    def lock(self) -> str:
+        return f"{NAMESPACE}:lock:{{{self.name}}}"
+
+    @property
+    def fence(self) -> str:
+        return f"{self.lock}:fence"
+
+    @property
+    def wake(self) -> str:
+        return f"{self.lock}:wake"
 
 
 def valid_id(job_id: str) -> bool:

@@ -18,7 +18,8 @@ from typing import Any, Final, Literal, Protocol, cast
 import msgpack
 from redis.exceptions import NoScriptError
 
-from jobqueue.broker.keys import ONCE_TTL_MS, QueueKeys
+from jobqueue.broker.durable import Durability, write_durably
+from jobqueue.broker.keys import ONCE_TTL_MS, LockKeys, QueueKeys
 
 Owner = tuple[str, str, int]
 """A job's id, the token under which a worker holds it, and the attempt that its claim counted."""
@@ -65,13 +66,24 @@ cancellation.
 """
 
 
-async def _run(redis: Redis, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+async def _run(redis: Redis, name: str, keys: Sequence[str], args: Sequence[Any], *, mark: str | None = None) -> Any:
+    """Call a script. With a ``mark``, the key of a write that goes with it, it is as durable as the pool demands."""
     script = _script(name)
+    level: Durability = getattr(redis, "durable", "off") if mark else "off"
     async with asyncio.timeout(ANSWER_TIMEOUT_S):
         try:
-            return await redis.evalsha(script.sha, len(keys), *keys, *args)
+            if level == "off":
+                return await redis.evalsha(script.sha, len(keys), *keys, *args)
+            return await _durably(redis, level, mark, "EVALSHA", script.sha, len(keys), *keys, *args)
         except NoScriptError:
-            return await redis.eval(script.text, len(keys), *keys, *args)
+            if level == "off":
+                return await redis.eval(script.text, len(keys), *keys, *args)
+            return await _durably(redis, level, mark, "EVAL", script.text, len(keys), *keys, *args)
+
+
+async def _durably(redis: Redis, level: Durability, mark: str | None, *call: Any) -> Any:
+    first_key = call[3]
+    return (await write_durably(redis, first_key, [call, ("SET", mark, 1)], level))[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,20 @@ class EnqueueSpec:
     once: bool = False
 
 
+def _claim(answer: Sequence[Any]) -> Claim:
+    now, next_due, offset, fence, *jobs = answer
+    return Claim(
+        now,
+        next_due if next_due >= 0 else None,
+        offset,
+        fence,
+        [
+            ClaimedJob(_text(id_), _ms(score, now), payload, attempt, token.decode(), abort == 1)
+            for id_, score, payload, attempt, token, abort in jobs
+        ],
+    )
+
+
 EnqueueAnswer = Literal["enqueued", "waiting", "finished", "once"]
 _ANSWERS: Final[dict[int, EnqueueAnswer]] = {0: "waiting", 1: "enqueued", 2: "finished", 3: "once"}
 
@@ -120,10 +146,12 @@ class Scripts:
     keys: QueueKeys
     bare: bool = False
     _lease_keys: tuple[str, str, str] = field(init=False)
+    _mark: str | None = field(init=False)
 
     def __post_init__(self) -> None:
         prefixes = (self.keys.job_prefix, self.keys.in_progress_prefix, self.keys.retry_prefix)
         object.__setattr__(self, "_lease_keys", prefixes)
+        object.__setattr__(self, "_mark", None if self.bare else self.keys.own("durable"))
 
     async def claim(
         self, free: int, *, lease_ms: int, worker: str, offset: int = 0, wanted: Sequence[str] = ()
@@ -133,17 +161,12 @@ class Scripts:
         if not self.bare:
             keys += [self.keys.own("fence"), self.keys.own("events"), self.keys.own("wake")]
         args = (free, lease_ms, worker, offset, *self._lease_keys, self.keys.result_prefix, _pack(wanted))
-        now, next_due, offset, fence, *jobs = await _run(self.redis, "claim", keys, args)
-        return Claim(
-            now,
-            next_due if next_due >= 0 else None,
-            offset,
-            fence,
-            [
-                ClaimedJob(_text(id_), _ms(score, now), payload, attempt, token.decode(), abort == 1)
-                for id_, score, payload, attempt, token, abort in jobs
-            ],
-        )
+        return _claim(await _run(self.redis, "claim", keys, args))
+
+    async def recall(self, *, lease_ms: int, worker: str, after: int) -> Claim:
+        """What a worker holds by claims after the fence ``after``, whose answers never reached it."""
+        args = (lease_ms, worker, after, *self._lease_keys)
+        return _claim(await _run(self.redis, "recall", [self.keys.queue, self.keys.abort], args))
 
     async def extend(self, held: Sequence[Owner], *, lease_ms: int) -> set[str]:
         """Renew leases; the ids that are no longer this worker's."""
@@ -156,7 +179,12 @@ class Scripts:
         if not self.bare:
             keys += [self.keys.own(k) for k in ("events", "counters", "retries", "dead", "dead:index", "outbox")]
         args = (*self._lease_keys, self.keys.result_prefix, self.keys.own(""), _pack(ops))
-        return {_text(id_) for id_ in await _run(self.redis, "record", keys, args)}
+        return self.refused(await _run(self.redis, "record", keys, args, mark=self._mark))
+
+    @staticmethod
+    def refused(answer: Iterable[bytes]) -> set[str]:
+        """The ids in an answer of the record script."""
+        return {_text(id_) for id_ in answer}
 
     async def enqueue(self, jobs: Iterable[EnqueueSpec]) -> list[EnqueueAnswer]:
         """Enqueue jobs, and wake idle workers; one answer a job, in order."""
@@ -164,7 +192,7 @@ class Scripts:
             [(j.id, j.payload, False if j.at_ms is None else j.at_ms, j.delay_ms, int(j.once)) for j in jobs]
         )
         args = (self.keys.job_prefix, self.keys.result_prefix, self.keys.own(""), packed)
-        answers = await _run(self.redis, "enqueue", [self.keys.queue, self.keys.own("wake")], args)
+        answers = await _run(self.redis, "enqueue", [self.keys.queue, self.keys.own("wake")], args, mark=self._mark)
         return [_ANSWERS[answer] for answer in answers]
 
     async def cancel(
@@ -177,7 +205,7 @@ class Scripts:
             k.result(job_id), k.progress(job_id), k.error(job_id), k.once(job_id), k.own("counters"),
         ]  # fmt: skip
         args = (job_id, result, keep_ms, ONCE_TTL_MS, count, _pack(outbox))
-        answer = (await _run(self.redis, "cancel", keys, args)).decode()
+        answer = (await _run(self.redis, "cancel", keys, args, mark=self._mark)).decode()
         return cast('Literal["cancelled", "cancelling", "finished", "unknown"]', answer)
 
     async def replay(self, entry_id: str, job_id: str, payload: bytes) -> Literal["replayed", "gone", "waiting"]:
@@ -188,9 +216,31 @@ class Scripts:
             k.retry(job_id), k.result(job_id),
         ]  # fmt: skip
         answers: dict[int, Literal["replayed", "gone", "waiting"]] = {1: "replayed", 0: "gone", -1: "waiting"}
-        return answers[await _run(self.redis, "replay", keys, (entry_id, job_id, payload))]
+        return answers[await _run(self.redis, "replay", keys, (entry_id, job_id, payload), mark=self._mark)]
 
     async def discard(self, entry_id: str, job_id: str) -> bool:
         """Discard a dead letter; False when it was gone."""
         keys = [self.keys.own("dead"), self.keys.own("dead:index")]
         return bool(await _run(self.redis, "discard", keys, (entry_id, job_id)))
+
+
+@dataclass(frozen=True, slots=True)
+class LockScripts:
+    """The scripts of one lock."""
+
+    redis: Redis
+    keys: LockKeys
+
+    async def acquire(self, token: str, *, lease_ms: int) -> tuple[int, int]:
+        """The fence number when the token holds the lock now, else 0; and the ms until its holder's lease ends."""
+        keys = [self.keys.lock, self.keys.fence, self.keys.wake]
+        fence, left_ms = await _run(self.redis, "lock_acquire", keys, (token, lease_ms))
+        return fence, left_ms
+
+    async def extend(self, token: str, *, lease_ms: int) -> bool:
+        """Renew the lease; False when the token doesn't hold the lock."""
+        return bool(await _run(self.redis, "lock_extend", [self.keys.lock], (token, lease_ms)))
+
+    async def release(self, token: str) -> bool:
+        """Release the lock and wake one waiter; False when the token doesn't hold it."""
+        return bool(await _run(self.redis, "lock_release", [self.keys.lock, self.keys.wake], (token,)))

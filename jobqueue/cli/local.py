@@ -65,7 +65,7 @@ async def everything(
         stack.enter_context(_logging_to(log_dir(config) / "server.jsonl", config.log_level))
         redis = None
         if config.redis_url == EMBEDDED:
-            redis = EmbeddedRedis(config.data_dir)
+            redis = EmbeddedRedis(config.data_dir, sync_every_write=config.durable == "disk")
             await stack.enter_async_context(redis)
             _link(log_dir(config) / "redis.log", "../redis/server.log")
         try:

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "status": "Show the queues, or one task.",
     "watch": "Follow a task until it has finished.",
     "dead": "List, show, replay and discard dead letters.",
+    "acl": "Print the minimal rights of Redis's users.",
     "demo": "Process a sample document, or your own, from scan to report.",
 }
 """What there is, and its one line in ``jobqueue --help``, which must not import anything to be quick."""

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import msgpack
 
 from jobqueue.broker.flowstore import step_entry
 from jobqueue.broker.keys import ONCE_TTL_MS
+from jobqueue.broker.scripts import ClaimedJob
 from jobqueue.flows import StepState
 from jobqueue.job import class_name, error_text, format_traceback
 
@@ -94,6 +95,14 @@ class Held:
     slot: bool = True
     tick: bool = False
     """Whether it is a tick of a cron job."""
+
+    @classmethod
+    def of(cls, job: ClaimedJob, fence: int) -> Self:
+        """A job just claimed."""
+        return cls(
+            id=job.id, token=job.token, score=job.score, attempt=job.attempt, claimed=job.attempt,
+            aborted=job.aborted, payload=job.payload, fence=fence,
+        )  # fmt: skip
 
     @property
     def ref(self) -> str:

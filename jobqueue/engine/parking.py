@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Any
 
@@ -10,6 +11,7 @@ from arq.utils import timestamp_ms
 from redis.exceptions import RedisError
 
 from jobqueue.broker.keys import QueueKeys
+from jobqueue.broker.scripts import ANSWER_TIMEOUT_S
 from jobqueue.engine.features import Features
 from jobqueue.engine.outcomes import Buried, Held, Outcome, Returned
 from jobqueue.errors import UnknownFunction
@@ -20,7 +22,8 @@ async def park(redis: Any, keys: QueueKeys, held: Held, features: Features) -> O
     now = timestamp_ms()
     noted = None
     with contextlib.suppress(RedisError, OSError):  # away: parked from now on, as far as this worker can tell
-        noted = await redis.get(keys.error(held.id))
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            noted = await redis.get(keys.error(held.id))
     since = (msgpack.unpackb(noted)[2] if noted else None) or now
     if now - since > features.park_s * 1000:
         return Buried(

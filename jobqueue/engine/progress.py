@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from jobqueue.broker.keys import QueueKeys
+from jobqueue.broker.scripts import ANSWER_TIMEOUT_S
 
 logger = structlog.get_logger(__name__)
 
@@ -39,7 +41,7 @@ class Progress:
         self._next = now + _INTERVAL_S
         report = (done, total, message[:200])
         try:
-            async with self._redis.pipeline(transaction=False) as pipe:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S), self._redis.pipeline(transaction=False) as pipe:
                 pipe.set(self._keys.progress(self._job_id), msgpack.packb(report), px=_TTL_MS)
                 event = msgpack.packb([("progress", self._job_id, report)])
                 pipe.xadd(self._keys.own("events"), {"e": event}, maxlen=10_000, approximate=True)

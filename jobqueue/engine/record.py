@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
+from jobqueue.broker.durable import Unconfirmed
 from jobqueue.broker.scripts import Scripts
 
 logger = structlog.get_logger(__name__)
@@ -49,7 +50,7 @@ class Recorder:
         self._committer: asyncio.Task[None] | None = None
 
     async def record(self, op: dict[str, Any]) -> bool:
-        """True when the op was applied; False when another worker owns the job by now."""
+        """True when the op was applied, or may have been by a try without an answer; False: the job isn't ours now."""
         landed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((op, landed))
         if self._committer is None:
@@ -94,13 +95,20 @@ class Recorder:
         return MAX_GROUP
 
     async def _commit(self, ops: list[dict[str, Any]]) -> set[str]:
-        delay = RETRY_FIRST_S
+        delay, unanswered = RETRY_FIRST_S, False
+        applied: set[str] = set()
         while True:
             try:
-                return await self._scripts.record(ops)
-            except (RedisError, OSError) as exc:
-                if not passing(exc):
+                refused = await self._scripts.record(ops) - applied
+                # After a lost answer it can't be told whether that try had landed; few are refused for another reason.
+                return set() if unanswered else refused
+            except (RedisError, OSError, Unconfirmed) as exc:
+                if isinstance(exc, Unconfirmed):  # sent again, an op that has stayed is refused
+                    applied |= {op["id"] for op in ops} - self._scripts.refused(exc.answers[0])
+                elif not passing(exc):
                     raise
+                else:
+                    unanswered = unanswered or not isinstance(exc, ResponseError)
                 logger.warning("record.delayed", jobs=len(ops), error=repr(exc), retry_in_s=delay)
                 await asyncio.sleep(delay)
                 delay = min(RETRY_CAP_S, delay * 2)

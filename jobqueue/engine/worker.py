@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import arq.worker
 import structlog
-from arq.connections import ArqRedis, RedisSettings, create_pool, log_redis_info
+from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.constants import default_queue_name, expires_extra_ms
 from arq.cron import CronJob
 from arq.jobs import Deserializer, Serializer
@@ -41,9 +41,10 @@ from jobqueue.engine.host import Host
 from jobqueue.engine.lease import Heart
 from jobqueue.engine.life import live
 from jobqueue.engine.outcomes import Held, Returned, record_of
-from jobqueue.engine.presence import Beat
+from jobqueue.engine.presence import Beat, arrive, leave
 from jobqueue.engine.relay import Relay
 from jobqueue.engine.slots import Slots
+from jobqueue.engine.watchdog import watch_loop
 
 logger = structlog.get_logger(__name__)
 arq_logger = logging.getLogger("arq.worker")
@@ -134,7 +135,7 @@ class Worker(Host):
         self.stopping = False
         arq_logger.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
         if not self.keys.cluster:
-            await log_redis_info(self.pool, arq_logger.info)
+            await arrive(self)
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)
@@ -208,10 +209,7 @@ class Worker(Host):
             self._start(job, claim.fence)
 
     def _start(self, job: ClaimedJob, fence: int) -> None:
-        held = Held(
-            id=job.id, token=job.token, score=job.score, attempt=job.attempt, claimed=job.attempt,
-            aborted=job.aborted, payload=job.payload, fence=fence,
-        )  # fmt: skip
+        held = Held.of(job, fence)
         if (before := self.held.get(job.id)) is not None and not before.recording:
             self.lose(before)  # its lease ran out (a stall, an outage) and we were the next to claim it
         self.held[job.id] = held
@@ -294,6 +292,7 @@ class Worker(Host):
             also = Beat(self)
             jobs["relay"] = self.relay.run
             jobs["wake"] = partial(self.feed.wake.listen, self.pool, self.keys.own("wake"))
+            jobs["watchdog"] = partial(watch_loop, self.held, lease_s=self.lease_s)
         heart = Heart(self.scripts, self.held, lease_s=self.lease_s, lose=self.lose, also=also)
         jobs["heart"] = heart.beat_forever
         self._background.start({f"{self.queue_name}:{name}": job for name, job in jobs.items()})
@@ -331,8 +330,7 @@ class Worker(Host):
         else:
             await self._hand_back()
             await self._background.stop()
-            with contextlib.suppress(RedisError, OSError):
-                await self.pool.zrem(self.keys.own("workers"), self.id)
+            await leave(self)
         if self.on_shutdown:
             await self.on_shutdown(self.ctx)
         await close_pool(self.pool)
@@ -341,13 +339,17 @@ class Worker(Host):
 
     async def _hand_back(self) -> None:
         """Wait for cancelled jobs; return those that don't heed it on their behalf, without an attempt spent."""
+        with contextlib.suppress(RedisError, OSError):  # what a claim took that the shutdown cut off from its answer
+            if (cut_off := await self.feed.recall(self.scripts, lease_s=self.lease_s)) is not None:
+                self.held |= {job.id: Held.of(job, cut_off.fence) for job in cut_off.jobs}
         if self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=_UNWILLING_S)
         unwilling = [held for held in self.held.values() if not held.recording]
         ops = [record_of(h, Returned("shutdown"), queue=self.queue_name, result=None, ttl_ms=0) for h in unwilling]
         for held in unwilling:
             held.stop, held.recording = "lost", True
-            logger.warning("job.unwilling", job_id=held.id, function=held.function)
+            if held.started_ms:
+                logger.warning("job.unwilling", job_id=held.id, function=held.function)
         with contextlib.suppress(TimeoutError):  # Redis is away: their leases will run out by themselves
             async with asyncio.timeout(self.lease_s):
                 await asyncio.gather(*(self.recorder.record(op) for op in ops), self.recorder.settled())

@@ -43,8 +43,13 @@ async def _answers(redis: Any) -> bool:
 
 
 @asynccontextmanager
-async def cluster(directory: Path, free_port: Callable[[], int], *, nodes: int = 3) -> AsyncIterator[str]:
-    """A Cluster of real nodes that share the slots evenly; gives its URL."""
+async def cluster(
+    directory: Path, free_port: Callable[[], int], *, nodes: int = 3, fronts: dict[int, int] | None = None
+) -> AsyncIterator[str]:
+    """A Cluster of real nodes that share the slots evenly; gives its URL.
+
+    ``fronts`` is filled: port of a node -> the port that it names to clients as its own, where the test may listen.
+    """
     ports = [free_port() for _ in range(nodes)]
     buses = [free_port() for _ in range(nodes)]
     async with AsyncExitStack() as stack:
@@ -52,7 +57,11 @@ async def cluster(directory: Path, free_port: Callable[[], int], *, nodes: int =
             await asyncio.to_thread((directory / str(port)).mkdir)
         for port, bus in zip(ports, buses, strict=True):
             options = ("--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "2000")
-            await stack.enter_async_context(server(directory / str(port), port, *options))
+            announced: tuple[str, ...] = ()
+            if fronts is not None:
+                fronts[port] = free_port()
+                announced = ("--cluster-announce-port", str(fronts[port]))
+            await stack.enter_async_context(server(directory / str(port), port, *options, *announced))
         members: list[Any] = [await stack.enter_async_context(Redis(port=port)) for port in ports]
         for n, member in enumerate(members):
             await member.execute_command("CLUSTER ADDSLOTSRANGE", SLOTS * n // nodes, SLOTS * (n + 1) // nodes - 1)

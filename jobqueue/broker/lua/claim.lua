@@ -50,7 +50,7 @@ for i = 1, #due, 2 do
       redis.call('DEL', lease_key)
     else
       local attempt = redis.call('INCR', ARGV[7] .. id)
-      local abort = aborting and redis.call('ZREM', KEYS[2], id) or 0
+      local abort = aborting and redis.call('ZSCORE', KEYS[2], id) and 1 or 0  -- its record takes the mark away
       rescored[#rescored + 1], rescored[#rescored + 2] = now + lease, id
       jobs[#jobs + 1] = {id, due[i + 1], payload, attempt, token, abort}
       started[#started + 1] = {'started', id, attempt}
