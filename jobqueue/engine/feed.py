@@ -35,18 +35,20 @@ class Feed:
         self._rest_until = 0.0
         self._fence = -1  # the last one that an answer told; a bare worker's claims have none
         self._unanswered: str | None = None  # the owner that a claim named whose answer hasn't come
+        self._turn = asyncio.Lock()  # a claim under way is one without an answer, too
 
     async def claim(
         self, scripts: Scripts, free: int, *, owner: str, lease_s: float, wanted: Sequence[str] = ()
     ) -> Claim:
         """Claim up to ``free`` due jobs, or those of ``wanted`` that are due."""
-        if lost := await self.recall(scripts, lease_s=lease_s):
-            return lost
-        self._unanswered = owner
-        claim = await scripts.claim(
-            free, lease_ms=int(lease_s * 1000), worker=owner, offset=self._offset, wanted=wanted
-        )
-        self._answered(claim)
+        async with self._turn:
+            if lost := await self._recall(scripts, lease_s):
+                return lost
+            self._unanswered = owner
+            claim = await scripts.claim(
+                free, lease_ms=int(lease_s * 1000), worker=owner, offset=self._offset, wanted=wanted
+            )
+            self._answered(claim)
         self._skew_ms = claim.now_ms - timestamp_ms()
         if not wanted:
             # Those that plain arq workers run stay due, at the head of the queue, where each peek finds them again.
@@ -61,6 +63,10 @@ class Feed:
 
         Left alone, such jobs would start again only when their lease has run out, with an attempt spent on nothing.
         """
+        async with self._turn:
+            return await self._recall(scripts, lease_s)
+
+    async def _recall(self, scripts: Scripts, lease_s: float) -> Claim | None:
         if self._unanswered is None:
             return None
         claim = await scripts.recall(lease_ms=int(lease_s * 1000), worker=self._unanswered, after=self._fence)

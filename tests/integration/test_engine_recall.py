@@ -100,6 +100,13 @@ async def test_a_feed_asks_again_for_nothing_that_it_was_told(pool: Any) -> None
     assert await feed.recall(scripts, lease_s=10) is None
 
 
+async def test_a_claim_under_way_is_not_taken_for_one_whose_answer_was_lost(pool: Any) -> None:
+    feed, scripts = Feed(INGEST), Scripts(pool, INGEST)
+    ids = await enqueued(pool, 3)
+    claims = await asyncio.gather(*(feed.claim(scripts, 1, owner="w", lease_s=10) for _ in range(5)))
+    assert sorted(job.id for claim in claims for job in claim.jobs) == sorted(ids)
+
+
 async def _leased(pool: Any, ids: list[str]) -> bool:
     return bool(await pool.exists(*(INGEST.in_progress(job_id) for job_id in ids)) == len(ids))
 
