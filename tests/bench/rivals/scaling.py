@@ -15,7 +15,7 @@ from tests.bench.rivals.server import Server
 _LATER_S: Final = 24 * 3600.0
 _FILL: Final = 250_000
 _WINDOW_S: Final = 60.0
-WINDOWS: Final = 3
+WINDOWS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Depths:
 
 
 async def scaling(env: Environment, server: Server, depths: Depths) -> dict[str, float]:
-    """Jobs a second of one worker, by what lies behind; the median of three windows that follow each other."""
+    """Jobs a second of one worker, by what lies behind; the median of five windows that follow each other."""
     figures: dict[str, float] = {}
     for kind in ("deferred", "waiting"):
         for behind in depths.behind:

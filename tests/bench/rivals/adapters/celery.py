@@ -1,4 +1,4 @@
-"""Celery, results off; one prefork child a worker, as that was faster than threads or none; its own command."""
+"""Celery, results off; one prefork child a worker, its usual pool; started by its own command."""
 
 from __future__ import annotations
 
