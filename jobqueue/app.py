@@ -12,7 +12,7 @@ from jobqueue import queues
 from jobqueue.client import Client, create_pool
 from jobqueue.engine.features import FlowEnded
 from jobqueue.flows import Flow, FlowState
-from jobqueue.ports import Records, Services
+from jobqueue.ports import BlobStore, Records, Services
 from jobqueue.records.database import Database
 from jobqueue.server.app import build_app
 from jobqueue.server.auth import Access
@@ -33,14 +33,9 @@ async def open_services(settings: Settings, *, processes: int | None = None) -> 
         settings: as loaded.
         processes: sandbox children at once; None: as the settings say.
     """
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    settings.temp_dir.mkdir(mode=0o700, exist_ok=True)
     async with AsyncExitStack() as stack:
-        records = Database(settings.database_url)
-        stack.push_async_callback(records.close)
-        await records.migrate()
-        blobs = blob_store(settings.storage_url)
-        stack.push_async_callback(blobs.close)
+        records, blobs = await _open_stores(settings, stack)
+        settings.temp_dir.mkdir(mode=0o700, exist_ok=True)
         sandbox = ProcessSandbox(processes=processes or settings.sandbox_processes, recycle_after=SANDBOX_CALLS_A_CHILD)
         stack.push_async_callback(sandbox.close)
         model = contract_model(settings.llm_provider, sandbox=sandbox)
@@ -71,13 +66,8 @@ def flow_recorder(records: Records) -> FlowEnded:
 @asynccontextmanager
 async def open_server(settings: Settings) -> AsyncIterator[tuple[web.Application, Access, Records]]:
     """The aiohttp application over real adapters, not yet listening."""
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
-        records = Database(settings.database_url)
-        stack.push_async_callback(records.close)
-        await records.migrate()
-        blobs = blob_store(settings.storage_url)
-        stack.push_async_callback(blobs.close)
+        records, blobs = await _open_stores(settings, stack)
         pool = await create_pool(
             settings.redis_url, data_dir=settings.data_dir, durable=settings.durable, tls=settings.redis_tls
         )
@@ -86,6 +76,17 @@ async def open_server(settings: Settings) -> AsyncIterator[tuple[web.Application
         access = Access(records)
         app = build_app(records=records, blobs=blobs, queue=client, access=access, limits=_limits(settings))
         yield app, access, records
+
+
+async def _open_stores(settings: Settings, stack: AsyncExitStack) -> tuple[Records, BlobStore]:
+    """The database, brought up to date, and the storage; ``stack`` closes them."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    records = Database(settings.database_url)
+    stack.push_async_callback(records.close)
+    await records.migrate()
+    blobs = blob_store(settings.storage_url)
+    stack.push_async_callback(blobs.close)
+    return records, blobs
 
 
 def _limits(settings: Settings) -> ServerLimits:

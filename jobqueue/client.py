@@ -39,7 +39,6 @@ from jobqueue.tasks import QueueView, StepView, TaskView
 __all__ = ["Client", "DeadLetter", "NewJob", "connect", "create_pool"]
 
 CANCELLED_RESULT_MS: Final = 24 * 3600 * 1000
-_LOOK_AGAIN_S: Final = 2.0
 
 
 async def create_pool(
@@ -152,11 +151,7 @@ class Client:
                     shown = view
                 if view.state not in {"running", "queued"}:
                     return
-                try:
-                    async with asyncio.timeout(_LOOK_AGAIN_S):  # a lost event costs two seconds, not the watcher
-                        await watch.changed.wait()
-                except TimeoutError:
-                    pass
+                await watch.wait()
 
     async def cancel(self, task_id: str) -> CancelAnswer:
         """Cancel every job of a task; waiting ones at once, running ones within a second. Raises `NotFound`."""
@@ -220,11 +215,7 @@ class Client:
                     raise found.result
                 if not waits:
                     raise NotFound(f"no job {job_id}, or its result isn't kept")
-                try:
-                    async with asyncio.timeout(_LOOK_AGAIN_S):
-                        await watch.changed.wait()
-                except TimeoutError:
-                    pass
+                await watch.wait()
 
     def keys_of(self, job_id: str) -> QueueKeys:
         """The keys of the queue whose name leads a job's id. Raises `NotFound` for an id of no configured queue."""

@@ -6,6 +6,7 @@ Events are a hint to look again, kept for the last ten thousand groups; the trut
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -22,11 +23,20 @@ _BLOCK_MS: Final = 5000
 _AWAY_S: Final = 0.5
 
 
+LOOK_AGAIN_S: Final = 2.0
+
+
 class Watch:
     """One watcher's alarm: set whenever something happened to a job it watches."""
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Return when it is time to look again: a lost event costs two seconds, not the watcher."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_AGAIN_S):
+                await self.changed.wait()
 
 
 class EventHub:

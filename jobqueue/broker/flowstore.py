@@ -95,8 +95,7 @@ class FlowStore:
     async def end(self, flow_id: str) -> None:
         """Note when a flow ended, and let it go: a week later, so that a dead letter of it can still be replayed."""
         key = flow_key(flow_id, cluster=self._cluster)
-        await self._redis.hset(key, _ENDED, timestamp_ms())
-        await self._redis.pexpire(key, FLOW_TTL_MS)
+        await self._write(key, ("HSET", key, _ENDED, timestamp_ms()))
 
     async def cancel(self, flow_id: str) -> None:
         """From now on no further step of the flow starts."""

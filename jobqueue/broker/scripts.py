@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 import msgpack
 from redis.exceptions import NoScriptError
@@ -21,6 +21,7 @@ from redis.exceptions import NoScriptError
 from jobqueue.broker.durable import Durability, write_durably
 from jobqueue.broker.keys import ONCE_TTL_MS, LockKeys, QueueKeys
 
+T = TypeVar("T")
 Owner = tuple[str, str, int]
 """A job's id, the token under which a worker holds it, and the attempt that its claim counted."""
 
@@ -66,22 +67,27 @@ cancellation.
 """
 
 
+async def answered(call: Awaitable[T]) -> T:
+    """What Redis says to one call; TimeoutError when it says nothing for `ANSWER_TIMEOUT_S`."""
+    async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        return await call
+
+
 async def _run(redis: Redis, name: str, keys: Sequence[str], args: Sequence[Any], *, mark: str | None = None) -> Any:
     """Call a script. With a ``mark``, the key of a write that goes with it, it is as durable as the pool demands."""
     script = _script(name)
-    level: Durability = getattr(redis, "durable", "off") if mark else "off"
     async with asyncio.timeout(ANSWER_TIMEOUT_S):
         try:
-            if level == "off":
-                return await redis.evalsha(script.sha, len(keys), *keys, *args)
-            return await _durably(redis, level, mark, "EVALSHA", script.sha, len(keys), *keys, *args)
+            return await _send(redis, mark, "EVALSHA", script.sha, len(keys), *keys, *args)
         except NoScriptError:
-            if level == "off":
-                return await redis.eval(script.text, len(keys), *keys, *args)
-            return await _durably(redis, level, mark, "EVAL", script.text, len(keys), *keys, *args)
+            return await _send(redis, mark, "EVAL", script.text, len(keys), *keys, *args)
 
 
-async def _durably(redis: Redis, level: Durability, mark: str | None, *call: Any) -> Any:
+async def _send(redis: Redis, mark: str | None, *call: Any) -> Any:
+    level: Durability = getattr(redis, "durable", "off") if mark else "off"
+    if level == "off":
+        verb, body, *rest = call
+        return await (redis.evalsha if verb == "EVALSHA" else redis.eval)(body, *rest)
     first_key = call[3]
     return (await write_durably(redis, first_key, [call, ("SET", mark, 1)], level))[0]
 

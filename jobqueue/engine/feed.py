@@ -10,7 +10,7 @@ from typing import Any, Final
 from arq.utils import timestamp_ms
 
 from jobqueue.broker.keys import QueueKeys
-from jobqueue.broker.scripts import ANSWER_TIMEOUT_S, Claim, Scripts
+from jobqueue.broker.scripts import Claim, Scripts, answered
 from jobqueue.engine.wake import POLL_S, Wake
 
 _REST_S: Final = 0.25
@@ -99,8 +99,7 @@ class Feed:
         return idle and await self._head_is_due(redis)
 
     async def _head_is_due(self, redis: Any) -> bool:
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            head = await redis.zrange(self._keys.queue, 0, 0, withscores=True)
+        head = await answered(redis.zrange(self._keys.queue, 0, 0, withscores=True))
         self._next_due_ms = int(head[0][1]) if head else None
         return bool(head) and head[0][1] <= self._now_ms()
 

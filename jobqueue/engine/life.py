@@ -40,7 +40,6 @@ from jobqueue.job import encode
 MAX_RESULT_BYTES: Final = 2_000_000
 """Of a result as it is stored, the job's arguments (1 MB at most) included."""
 _LATEST_MS: Final = 253_402_300_799_999  # the end of the year 9999, which is as far as a datetime goes
-_CANCEL: Final = "abort"
 
 
 async def live(worker: Host, held: Held) -> None:
@@ -175,7 +174,7 @@ def _stopped(worker: Host, held: Held, exc: asyncio.CancelledError) -> Outcome:
     """Cancelled by request, by a lost lease, by a shutdown, or by the function itself."""
     if held.stop == "lost":
         return Lost()
-    if held.stop == _CANCEL:
+    if held.stop == "abort":
         return Cancelled(exc)
     if worker.features is not None and worker.stopping:
         return Returned("shutdown")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgpack
 
@@ -89,7 +89,7 @@ class Held:
     meta: dict[str, Any] = field(default_factory=dict)
     started_ms: int = 0
     finished_ms: int = 0
-    stop: str | None = None
+    stop: Literal["abort", "lost"] | None = None
     """Why its task is being cancelled: ``abort``, ``lost``; None for a shutdown or by itself."""
     recording: bool = False
     slot: bool = True
@@ -130,14 +130,14 @@ def record_of(held: Held, outcome: Outcome, *, queue: str, result: bytes | None,
         case Cancelled(error):
             op |= _finish(held, StepState.CANCELLED, error)
         case Retrying(delay_s, error):
+            name, message = _brief(error)
             op["delay"] = int(delay_s * 1000)
-            op["event"] = ("retrying", held.id, _brief(error))
+            op["event"] = ("retrying", held.id, (name, message))
             op["count"] = f"{held.function}:retried"
-            op["error"] = msgpack.packb([*_brief(error), None])
+            op["error"] = msgpack.packb([name, message, None])
             op["retry"] = _flat(
-                job_id=held.id, function=held.function, attempt=held.attempt, delay_ms=op["delay"],
-                error_class=_brief(error)[0], message=_brief(error)[1], started_ms=held.started_ms,
-                finished_ms=held.finished_ms,
+                job_id=held.id, function=held.function, attempt=held.attempt, delay_ms=op["delay"], error_class=name,
+                message=message, started_ms=held.started_ms, finished_ms=held.finished_ms,
             )  # fmt: skip
         case Returned(why, delay_s, parked_ms):
             op["refund"] = True

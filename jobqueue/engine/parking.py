@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import Any
 
@@ -11,7 +10,7 @@ from arq.utils import timestamp_ms
 from redis.exceptions import RedisError
 
 from jobqueue.broker.keys import QueueKeys
-from jobqueue.broker.scripts import ANSWER_TIMEOUT_S
+from jobqueue.broker.scripts import answered
 from jobqueue.engine.features import Features
 from jobqueue.engine.outcomes import Buried, Held, Outcome, Returned
 from jobqueue.errors import UnknownFunction
@@ -22,8 +21,7 @@ async def park(redis: Any, keys: QueueKeys, held: Held, features: Features) -> O
     now = timestamp_ms()
     noted = None
     with contextlib.suppress(RedisError, OSError):  # away: parked from now on, as far as this worker can tell
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            noted = await redis.get(keys.error(held.id))
+        noted = await answered(redis.get(keys.error(held.id)))
     since = (msgpack.unpackb(noted)[2] if noted else None) or now
     if now - since > features.park_s * 1000:
         return Buried(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from typing import Final
@@ -11,7 +10,7 @@ from arq.connections import log_redis_info
 from arq.utils import timestamp_ms
 from redis.exceptions import RedisError
 
-from jobqueue.broker.scripts import ANSWER_TIMEOUT_S
+from jobqueue.broker.scripts import answered
 from jobqueue.engine.host import Host
 
 ABORT_AGE_MS: Final = 24 * 3600 * 1000
@@ -21,15 +20,13 @@ ABORT_AGE_MS: Final = 24 * 3600 * 1000
 async def arrive(worker: Host) -> None:
     """Arq's line about the server. A Redis that is away goes without: the worker's loop waits for it."""
     with contextlib.suppress(RedisError, OSError):
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            await log_redis_info(worker.pool, logging.getLogger("arq.worker").info)
+        await answered(log_redis_info(worker.pool, logging.getLogger("arq.worker").info))
 
 
 async def leave(worker: Host) -> None:
     """Off the list of workers, as far as Redis answers; else the next heartbeat of another one sees to it."""
     with contextlib.suppress(RedisError, OSError):
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            await worker.pool.zrem(worker.keys.own("workers"), worker.id)
+        await answered(worker.pool.zrem(worker.keys.own("workers"), worker.id))
 
 
 class Beat:

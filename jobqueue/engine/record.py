@@ -17,19 +17,9 @@ MAX_GROUP: Final = 200
 MAX_GROUP_BYTES: Final = 8_000_000
 RETRY_FIRST_S: Final = 0.05
 RETRY_CAP_S: Final = 1.0
-
-
 _PASSING: Final = (
-    "OOM",
-    "BUSY",
-    "LOADING",
-    "MASTERDOWN",
-    "NOREPLICAS",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "MISCONF",
-    "UNBLOCKED",
-)
+    "OOM", "BUSY", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "UNBLOCKED",
+)  # fmt: skip
 
 
 def passing(error: Exception) -> bool:

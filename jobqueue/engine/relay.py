@@ -10,8 +10,7 @@ It runs in a task of its own, apart from the heart: a hook that hangs must cost 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgpack
 import structlog
@@ -20,7 +19,7 @@ from redis.exceptions import RedisError
 
 from jobqueue.broker.flowstore import FlowStore
 from jobqueue.broker.keys import QueueKeys
-from jobqueue.broker.scripts import ANSWER_TIMEOUT_S
+from jobqueue.broker.scripts import answered
 from jobqueue.engine.features import FlowEnded
 from jobqueue.errors import Transient
 from jobqueue.flows import FlowState, StepState
@@ -31,7 +30,6 @@ _ORPHANED_MS: Final = 3000
 _SWEEP_S: Final = 3.0
 _HOOK_S: Final = 30.0
 _BATCH: Final = 100
-T = TypeVar("T")
 
 
 class Relay:
@@ -68,7 +66,7 @@ class Relay:
         """Relay every entry of at least that age."""
         until = timestamp_ms() - older_than_ms if older_than_ms else "+"
         start = "-"
-        while entries := await _answer(self._redis.xrange(self._outbox, min=start, max=until, count=_BATCH)):
+        while entries := await answered(self._redis.xrange(self._outbox, min=start, max=until, count=_BATCH)):
             for entry_id, fields in entries:
                 try:
                     await self._relay(entry_id, {k.decode(): v.decode() for k, v in fields.items()})
@@ -80,11 +78,11 @@ class Relay:
 
     async def _relay(self, entry_id: bytes, entry: dict[str, str]) -> None:
         state = StepState(entry["state"])
-        stored = await _answer(self._flows.mark(entry["flow"], entry["step"], state, entry["message"]))
+        stored = await answered(self._flows.mark(entry["flow"], entry["step"], state, entry["message"]))
         if stored is not None:
-            await _answer(self._flows.enqueue_ready(stored))
+            await answered(self._flows.enqueue_ready(stored))
             if stored.state is not FlowState.RUNNING:
-                await _answer(self._flows.end(stored.flow.id))
+                await answered(self._flows.end(stored.flow.id))
                 try:
                     if self._on_ended is not None:
                         async with asyncio.timeout(_HOOK_S):
@@ -93,11 +91,5 @@ class Relay:
                     logger.warning("relay.delayed", flow=stored.flow.id, error=str(exc))
                     return  # the entry stays, and is tried again by a later sweep
             event = msgpack.packb([("advanced", stored.flow.id, stored.state.value)])
-            await _answer(self._redis.xadd(self._events, {"e": event}, maxlen=10_000, approximate=True))
-        await _answer(self._redis.xdel(self._outbox, entry_id))
-
-
-async def _answer(call: Awaitable[T]) -> T:
-    """What Redis says; TimeoutError when it says nothing: a half-open connection would hold the relay for ever."""
-    async with asyncio.timeout(ANSWER_TIMEOUT_S):
-        return await call
+            await answered(self._redis.xadd(self._events, {"e": event}, maxlen=10_000, approximate=True))
+        await answered(self._redis.xdel(self._outbox, entry_id))

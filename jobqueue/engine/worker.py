@@ -33,7 +33,7 @@ from arq.worker import Function
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
 from jobqueue.broker.connection import close_pool
-from jobqueue.broker.scripts import ANSWER_TIMEOUT_S, ClaimedJob
+from jobqueue.broker.scripts import ClaimedJob, answered
 from jobqueue.engine.background import Background
 from jobqueue.engine.cron import due_ticks
 from jobqueue.engine.features import Features
@@ -174,8 +174,7 @@ class Worker(Host):
 
     async def _poll_iteration(self) -> None:
         """Claim what is due, as far as there are free slots, and start it; then the regular chores."""
-        free = self._claimable()
-        if free > 0:
+        if (free := self._claimable()) > 0:
             await self._claim(free)
         await self._housekeeping()
 
@@ -192,17 +191,14 @@ class Worker(Host):
         if self.stopping or not self.allow_pick_jobs or records_pile_up:
             return 0
         # Half of the slots at a time: while one half's jobs run, Redis is at work on the next claim.
-        half = (self.max_jobs + 1) // 2
-        count = min(self.slots.grant(self.queue_name), self.queue_read_limit, half)
+        count = min(self.slots.grant(self.queue_name), self.queue_read_limit, (self.max_jobs + 1) // 2)
         if self.burst and self.max_burst_jobs >= 0:
             count = min(count, self.max_burst_jobs - self._jobs_started())
         return count
 
     async def _claim(self, free: int, wanted: Sequence[str] = ()) -> None:
         self._claims += 1
-        owner = (
-            self.id if self.features else f"{self.id}:{self._claims}"
-        )  # a bare worker has no fence to tell claims apart
+        owner = self.id if self.features else f"{self.id}:{self._claims}"  # without features there is no fence
         claim = await self.feed.claim(self.scripts, free, owner=owner, lease_s=self.lease_s, wanted=wanted)
         self.slots.claimed(self.queue_name, asked=free, got=len(claim.jobs))
         for job in claim.jobs:
@@ -263,8 +259,7 @@ class Worker(Host):
             return
         self._next_abort_check = now + _BUSY_TICK_S
         running = list(self.job_tasks)
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            asked = await self.pool.zmscore(self.keys.abort, running)
+        asked = await answered(self.pool.zmscore(self.keys.abort, running))
         for job_id in [job_id for job_id, score in zip(running, asked, strict=True) if score is not None]:
             held, task = self.held.get(job_id), self.job_tasks.get(job_id)
             if held is not None and task is not None and held.stop is None and held.slot:
