@@ -27,9 +27,9 @@ def clean(value: str, limit: int) -> str:
     ('José Garcia', 'xxxx…')
     """
     # Cut before the work, so that a text of many megabytes costs no more than a short one.
-    text = _SPACES.sub(" ", value[: 4 * limit])
-    text = "".join(c for c in text if c in _JOINERS or unicodedata.category(c) not in _DROPPED)
-    text = text.translate(dict.fromkeys(map(ord, _NONCHARACTERS)))
+    kept = (c for c in value[: 4 * limit] if c.isspace() or c in _JOINERS or unicodedata.category(c) not in _DROPPED)
+    text = "".join(kept).translate(dict.fromkeys(map(ord, _NONCHARACTERS)))
+    text = _SPACES.sub(" ", text)
     text = unicodedata.normalize("NFC", _MARK_TOWERS.sub(r"\1", text)).strip()
     if len(text) <= limit and len(value) <= 4 * limit:
         return text

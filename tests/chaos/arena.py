@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,17 +75,21 @@ class Arena:
 
     async def start_worker(self) -> asyncio.subprocess.Process:
         """Start one."""
+        since = time.time()
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.chaos.worker", json.dumps(asdict(self.spec)),
             cwd=ROOT, stdout=self._output, stderr=self._output,
         )  # fmt: skip
         self.workers.append(process)
-        await wait_until(lambda: self.pids("ready") >= {process.pid}, within_s=_START_S, what="a worker's start")
+        await wait_until(
+            lambda: process.pid in self.pids("ready", since=since), within_s=_START_S, what="a worker's start"
+        )
         return process
 
     def pids(self, what: str, *, since: float = 0.0) -> set[int]:
         """The processes with an effect of this kind since then."""
-        return {effect.pid for effect in self.effects.read() if effect.what == what and effect.at >= since}
+        late = takewhile(lambda effect: effect.at >= since, reversed(self.effects.read()))
+        return {effect.pid for effect in late if effect.what == what}
 
     async def kill(self, process: asyncio.subprocess.Process) -> None:
         """SIGKILL."""

@@ -37,11 +37,12 @@ async def reply_lost(plan: Plan) -> list[Row]:
     ):  # fmt: skip
         await place.start_workers(3)
         flows = flows_of(plan.sized(100, 15))
-        single = await place.load(plan.sized(400, 60), function="once")
+        loading = asyncio.create_task(place.load(plan.sized(400, 100), rate=40, function="once"))
         await asyncio.gather(
             place.load(plan.sized(2000, 340), rate=plan.sized(200, 120), seconds=0.01),
             *(submit(place, flow) for flow in flows),
         )
+        single = await loading
         await place.settle(within_s=90)
         buried = [job_id for job_id in single if place.observer.finals.get(job_id) != ["succeeded"]]
         row.expect(not buried, f"{len(buried)} jobs with a single attempt never ran")
@@ -70,6 +71,7 @@ async def network(plan: Plan) -> list[Row]:
         for _ in range(phase_s * 3):
             proxy.cut(0.5)
             await asyncio.sleep(0.3)
+        await asyncio.sleep(1)  # so that everybody has connections to lose
         proxy.silence()
         silent_at = time.time()
         await asyncio.gather(*(submit(place, flow) for flow in flows[1::2]))

@@ -13,6 +13,7 @@ import psutil
 from jobqueue.broker.embedded import EmbeddedRedis
 from tests.chaos.arena import Arena, Plan, arena
 from tests.chaos.ledger import Row
+from tests.engine_support import wait_until
 
 GROWTH_MB: Final = 5.0
 _RATE: Final = 200
@@ -71,14 +72,16 @@ async def _restarting(place: Arena, stays: asyncio.subprocess.Process, *, until:
 async def _look(place: Arena, worker: int, server: int) -> dict[str, float]:
     """Memory of the worker that stays and of the server, and how much there is of what may pile up."""
     info: dict[str, Any] = await place.redis.info("memory")
+    since = time.time()
     await place.load(60, function="census")
-    found = place.effects.read()
-    tasks = [effect.tasks for effect in found if effect.what == "census" and effect.pid == worker]
+    await wait_until(lambda: worker in place.pids("census", since=since), within_s=30, what="the worker's own count")
+    found = [effect for effect in place.effects.read() if effect.what == "census" and effect.at >= since]
+    tasks = [effect.tasks for effect in found if effect.pid == worker]
     return {
         "worker, MB": psutil.Process(worker).memory_info().rss / 1e6,
         "server's data, MB": info["used_memory"] / 1e6,
         "server, MB": psutil.Process(server).memory_info().rss / 1e6,
         "keys": float(await place.redis.dbsize()),
-        "tasks of the worker": float(max(tasks[-5:], default=0)),
+        "tasks of the worker": float(max(tasks)),
         "files of the worker": float(psutil.Process(worker).num_fds()),
     }

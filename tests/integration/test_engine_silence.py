@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from jobqueue.broker import scripts
 from jobqueue.broker.connection import socket_url
 from jobqueue.broker.flowstore import FlowStore, step_entry
-from jobqueue.engine import progress, relay
+from jobqueue.engine import progress
 from jobqueue.engine.progress import Progress
 from jobqueue.engine.relay import Relay
 from jobqueue.flows import Step, StepState
@@ -35,7 +36,7 @@ async def way(redis_url: str, redis_server: Any, tmp_path: Path) -> AsyncIterato
 async def test_the_relay_goes_on_after_a_connection_that_fell_silent(
     way: tuple[Proxy, Any], pool: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(scripts, "ANSWER_TIMEOUT_S", 0.2)
     proxy, behind = way
     flow = flow_of("task-1", Step(name="a", queue="ingest", function="f"))
     await FlowStore(pool, cluster=False).create(flow)

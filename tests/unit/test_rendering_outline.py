@@ -152,6 +152,6 @@ def test_wrapping_keeps_every_letter_and_every_line_fits(text: str, width: int) 
 
 @given(st.text(alphabet="ab אב1,.(\u0301\u0628\u0644\u0627"), st.booleans())
 def test_reordering_loses_no_character(text: str, rtl: bool) -> None:
-    back = unicodedata.normalize("NFKC", visual(text, rtl=rtl))
+    back = unicodedata.normalize("NFKD", visual(text, rtl=rtl))
     mirrored = str.maketrans("()", "((")
-    assert sorted(back.translate(mirrored)) == sorted(unicodedata.normalize("NFKC", text).translate(mirrored))
+    assert sorted(back.translate(mirrored)) == sorted(unicodedata.normalize("NFKD", text).translate(mirrored))
