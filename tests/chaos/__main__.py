@@ -25,6 +25,7 @@ import structlog
 from tests.chaos import connections, crash_points, processes, servers, soak
 from tests.chaos.arena import Plan
 from tests.chaos.ledger import Row, table
+from tests.ha import scenarios as failovers
 
 Scenario = Callable[[Plan], Awaitable[list[Row]]]
 SCENARIOS: Final[dict[str, Scenario]] = {
@@ -36,6 +37,10 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "network": connections.network,
     "redis-refuses": servers.redis_refuses,
     "term": processes.term,
+    "sentinel": failovers.sentinel,
+    "cluster": failovers.cluster,
+    "durable": failovers.durable,
+    "durable-by-one": failovers.durable_by_one,
 }
 _AT_ONCE: Final = 2
 """Scenarios of a quick run that share the machine; they mostly wait."""

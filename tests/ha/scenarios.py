@@ -1,29 +1,28 @@
 """What failovers cost: each scenario kills and replaces primaries under load, and accounts for every job.
 
-A row says how many of the acknowledged jobs have no result in the end (``lost``), how many records were made twice
-(``doubled``), and how many results that a client had read were another one later (``overwritten``).
-``worst_recovery_s`` is the time from a kill, or from the order of a planned failover, until every worker has finished a
-job that it took from the new primary.
+``lost`` are acknowledged jobs that have no result in the end, and ``overwritten`` results that a client had read and
+that were another one later. The recovery is the time from a kill, or from the order of a planned failover, until every
+worker has finished a job that it took from the new primary.
 """
 
 from __future__ import annotations
 
 import random
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from jobqueue.broker.durable import Durability
 from jobqueue.broker.keys import QueueKeys, queue_name
+from tests.chaos.arena import Plan
+from tests.chaos.ledger import Row
 from tests.engine_support import wait_until
 from tests.ha import topology
 from tests.ha.load import Load, loaded
 
-Row = dict[str, Any]
 _CLUSTER_KEY: Final = QueueKeys(queue_name("ingest"), cluster=True).queue
 
 
@@ -39,6 +38,7 @@ class _Run:
     recoveries_s: list[float] = field(default_factory=list)
     elections_s: list[float] = field(default_factory=list)
     after_s: list[float] = field(default_factory=list)
+    began: float = field(default_factory=time.time)
 
     async def kill_primary(self, *, back_at_once: bool = False) -> None:
         """SIGKILL it at a moment of chance; it comes back as a replica of the next one."""
@@ -72,73 +72,77 @@ class _Run:
         self.recoveries_s.append(back - began)
         self.after_s.append(back - elected)
 
-    async def row(self, scenario: str) -> Row:
+    async def row(self, scenario: str, *, forgiven: frozenset[str] = frozenset()) -> list[Row]:
         """The account."""
         found = await self.load.account()
         away = ", ".join(f"{count} {name}" for name, count in sorted(self.load.errors.items())) or "none"
-        return {
-            "scenario": scenario,
-            "jobs": found["jobs"],
-            "kills": self.kills,
-            "lost": found["lost"],
-            "doubled": found["doubled"],
-            "overwritten": found["overwritten"],
-            "worst_recovery_s": round(max(self.recoveries_s), 2),
-            "notes": [
-                f"{self.orders} planned failovers besides the kills",
+        row = Row(
+            scenario=scenario,
+            jobs=found["jobs"],
+            faults=self.kills + self.orders,
+            lost=found["lost"],
+            doubled=found["doubled"],
+            overwritten=found["overwritten"],
+            recovery_s=round(max(self.recoveries_s), 2),
+            seconds=time.time() - self.began,
+            forgiven=forgiven,
+            notes=[
+                f"{self.kills} kills of the primary, {self.orders} planned failovers",
                 f"workers that exited: {found['exited']}; dead letters: {found['dead']}",
                 f"a new primary within {max(self.elections_s):.2f} s, all workers {max(self.after_s):.2f} s after it",
                 f"errors that the client met: {away}",
                 f"results once read that are gone: {found['vanished']}",
             ],
-        }
+        )
+        row.expect(not found["exited"], f"{found['exited']} workers exited")
+        return [row]
 
 
 Fixture = Callable[[Path], AbstractAsyncContextManager[topology.Topology]]
 
 
+_MAY_BE_LOST: Final = frozenset({"lost", "overwritten"})
+"""What an acknowledged write may come to where the primary alone has confirmed it."""
+
+
 @asynccontextmanager
-async def _run(fixture: Fixture, seed: int, durable: Durability = "off", replicas: int = 1) -> AsyncIterator[_Run]:
-    with tempfile.TemporaryDirectory(prefix="jobqueue-ha-", ignore_cleanup_errors=True) as name:
-        async with (
-            fixture(Path(name)) as servers,
-            loaded(servers.url, Path(name), durable=durable, replicas=replicas) as load,
-        ):
-            yield _Run(servers, load, random.Random(seed))
+async def _run(fixture: Fixture, plan: Plan, durable: Durability = "off", replicas: int = 1) -> AsyncIterator[_Run]:
+    async with (
+        fixture(plan.directory) as servers,
+        loaded(servers.url, plan.directory, durable=durable, replicas=replicas) as load,
+    ):
+        yield _Run(servers, load, random.Random(plan.seed))
 
 
-async def sentinel(seed: int, quick: bool) -> Row:
+async def sentinel(plan: Plan) -> list[Row]:
     """Sentinel replaces its primary, without durable writes: what is lost is printed."""
-    async with _run(topology.sentinel, seed) as run:
-        for _ in range(1 if quick else 5):
+    async with _run(topology.sentinel, plan) as run:
+        for _ in range(plan.sized(5, 1)):
             await run.kill_primary()
             await run.hand_over()
-        return await run.row("sentinel")
+        return await run.row("sentinel", forgiven=_MAY_BE_LOST)
 
 
-async def cluster(seed: int, quick: bool) -> Row:
+async def cluster(plan: Plan) -> list[Row]:
     """A Cluster replaces the primary of the queue, without durable writes: what is lost is printed."""
-    async with _run(topology.cluster, seed) as run:
-        for _ in range(1 if quick else 5):
+    async with _run(topology.cluster, plan) as run:
+        for _ in range(plan.sized(5, 1)):
             await run.kill_primary()
             await run.hand_over()
-        return await run.row("cluster")
+        return await run.row("cluster", forgiven=_MAY_BE_LOST)
 
 
-async def durable(seed: int, quick: bool) -> Row:
+async def durable(plan: Plan) -> list[Row]:
     """With all replicas confirming, nothing that was acknowledged is lost, however often the primary dies."""
-    async with _run(topology.sentinel, seed, "replica", replicas=2) as run:
-        for _ in range(5 if quick else 100):
+    async with _run(topology.sentinel, plan, "replica", replicas=2) as run:
+        for _ in range(plan.sized(100, 5)):
             await run.kill_primary(back_at_once=True)
         return await run.row("durable")
 
 
-async def durable_by_one(seed: int, quick: bool) -> Row:
+async def durable_by_one(plan: Plan) -> list[Row]:
     """With one of two replicas confirming: what Sentinel's choice of the other one costs is printed."""
-    async with _run(topology.sentinel, seed, "replica") as run:
-        for _ in range(5 if quick else 100):
+    async with _run(topology.sentinel, plan, "replica") as run:
+        for _ in range(plan.sized(20, 2)):
             await run.kill_primary()
-        return await run.row("durable-by-one")
-
-
-SCENARIOS: Final = {"sentinel": sentinel, "cluster": cluster, "durable": durable, "durable-by-one": durable_by_one}
+        return await run.row("durable-by-one", forgiven=_MAY_BE_LOST)

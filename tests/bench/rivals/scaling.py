@@ -15,7 +15,8 @@ from tests.bench.rivals.server import Server
 _LATER_S: Final = 24 * 3600.0
 _FILL: Final = 250_000
 _WINDOW_S: Final = 60.0
-WINDOWS: Final = 5
+WINDOWS: Final = 3
+ROUNDS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +28,16 @@ class Depths:
 
 
 async def scaling(env: Environment, server: Server, depths: Depths) -> dict[str, float]:
-    """Jobs a second of one worker, by what lies behind; the median of five windows that follow each other."""
-    figures: dict[str, float] = {}
-    for kind in ("deferred", "waiting"):
-        for behind in depths.behind:
-            rates = await _windows(env, server, kind, behind, depths.window)
-            figures[f"{kind}_{behind}"] = statistics.median(rates)
-    return figures
+    """Jobs a second of one worker, by what lies behind; the median over rounds that take all depths in turn."""
+    rates: dict[str, list[float]] = {}
+    for index in range(ROUNDS):
+        for kind in ("deferred", "waiting"):
+            # There and back again: a machine that changes its pace changes it for all depths.
+            for behind in depths.behind if index % 2 == 0 else reversed(depths.behind):
+                rates.setdefault(f"{kind}_{behind}", []).extend(
+                    await _windows(env, server, kind, behind, depths.window)
+                )
+    return {depth: statistics.median(found) for depth, found in rates.items()}
 
 
 async def _windows(env: Environment, server: Server, kind: str, behind: int, window: int) -> list[float]:
