@@ -68,8 +68,8 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether no report of its death has come yet."""
-        return not self.ended.done()
+        """Whether no report of its death has come yet, and its end of the conversation is open."""
+        return not self.ended.done() and wire.silent(self._socket)
 
     async def call(self, request: bytes) -> dict[str, Any]:
         """Send a framed call, return the reply; raises as `wire.exchange`."""

@@ -100,6 +100,20 @@ async def exchange(sock: socket.socket, request: bytes) -> dict[str, Any]:
     return reply
 
 
+def silent(sock: socket.socket) -> bool:
+    """Whether a non-blocking socket is open and nothing has come: what a child between two calls looks like.
+
+    The kernel closes a dying process's socket before anybody is told of the death.
+    """
+    try:
+        sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _wanted(data: bytearray) -> int:
     """How long the frame that begins so will be, as far as that is known."""
     if len(data) < _HEADER.size:
