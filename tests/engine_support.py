@@ -135,8 +135,8 @@ async def left(redis: Redis) -> set[str]:
 
 
 _PER_JOB: Final = (
-    *("arq:job:", "arq:in-progress:", "arq:retry:", ":progress:", ":error:"),
-    *("}:job:", "}:in-progress:", "}:retry:"),
+    *("arq:job:", "arq:in-progress:", "arq:retry:", ":progress:", ":error:", ":checkpoint:"),
+    *("}:job:", "}:in-progress:", "}:retry:", ":traits", ":lane:", ":using:"),
 )
 
 

@@ -16,13 +16,19 @@ from jobqueue.errors import InvalidInput
 PLACEHOLDER: Final = "PASSWORD"
 """For a person to replace."""
 _SCRIPTS: Final = ("eval", "evalsha", "time")
-CLIENT: Final = frozenset({*_SCRIPTS, "client|setinfo", "exists", "llen", "lpush", "pexpire", "ping", "set", "zadd"})
+_LOOKS: Final = frozenset({"get", "hget", "hmget"})
+_LOOKED_AT: Final = ("unique:*", "turn", "traits", "rules", "bucket:*")
+"""What a client reads, and no other value: results, payloads and errors are none of its business."""
+CLIENT: Final = _LOOKS | {
+    *(*_SCRIPTS, "client|setinfo", "ping", "exists", "set", "del", "pexpire", "hset", "llen", "lpush"),
+    *("scard", "srandmember", "srem", "zadd", "zpopmin", "zrange", "zrem", "zscore"),
+}
 """What a service needs that only enqueues."""
 WORKER: Final = CLIENT | {
-    *("blpop", "del", "get", "getex", "incr", "decr", "mget", "pttl"),
-    *("hdel", "hget", "hgetall", "hincrby", "hset", "hsetnx"),
+    *("blpop", "getex", "incr", "decr", "mget", "persist", "pttl", "rename"),
+    *("hdel", "hexists", "hgetall", "hincrby", "hkeys", "hlen", "hscan", "hsetnx", "sadd", "smembers"),
     *("xadd", "xdel", "xlen", "xrange", "xread", "xrevrange"),
-    *("zcard", "zcount", "zmscore", "zrange", "zrangebyscore", "zrem", "zremrangebyscore", "zscore"),
+    *("zcard", "zcount", "zmscore", "zrangebyscore", "zremrangebyscore", "zscan"),
     *("dbsize", "info"),
 }
 """What the workers, the server, the ``jobqueue`` commands and locks need."""
@@ -44,7 +50,8 @@ def set_user(
 
     Args:
         name: of the user.
-        role: ``client`` only enqueues; ``worker`` is for everything else.
+        role: ``client`` only enqueues, which takes a server that knows selectors (Redis 7, Valkey); ``worker`` is for
+            everything else.
         password: without white space.
         cluster: for a node of a Redis Cluster; every node needs its line.
         durable: as JOBQUEUE_DURABLE.
@@ -58,13 +65,22 @@ def set_user(
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name):
         raise InvalidInput(f"{name!r} is no name for a user: up to 100 letters, digits, '_', '.' and '-'")
     commands = _COMMANDS[role] | _CONFIRMING[durable] | (_CLUSTER if cluster else frozenset())
+    looks: list[str] = []
+    if role == "client":
+        commands -= _LOOKS
+        looks = ["(-@all", *_plus(_LOOKS), " ".join(_looked_at(cluster=cluster)) + ")"]
     return " ".join(
-        [f"ACL SETUSER {name} reset on >{password}", *_patterns(cluster=cluster), "-@all", *_plus(commands)]
+        [f"ACL SETUSER {name} reset on >{password}", *_patterns(cluster=cluster), "-@all", *_plus(commands), *looks]
     )
 
 
 def _patterns(*, cluster: bool) -> list[str]:
     return [f"~{pattern}" for pattern in (_CLUSTER_KEYS if cluster else _KEYS)]
+
+
+def _looked_at(*, cluster: bool) -> list[str]:
+    queue = f"{{{NAMESPACE}:*}}" if cluster else f"{NAMESPACE}:*"
+    return [f"~{queue}:{key}" for key in _LOOKED_AT]
 
 
 def _plus(commands: Iterable[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from arq.utils import timestamp_ms
 
 from jobqueue.broker.keys import QueueKeys
+from jobqueue.broker.options import lane_of
 from jobqueue.broker.scripts import Scripts
 from jobqueue.errors import Conflict, JobqueueError, NotFound
 from jobqueue.job import decode, encode
@@ -115,7 +116,8 @@ class DeadLetters:
         meta["history"] = [*meta.get("history", []), past][-_HISTORY:]
         data |= {"m": meta, "t": None, "et": timestamp_ms()}
         data.pop("x", None)  # whoever replays wants it to run
-        match await self._scripts.replay(letter.entry_id, letter.job_id, encode(data)):
+        lane = lane_of(letter.function, meta)
+        match await self._scripts.replay(letter.entry_id, letter.job_id, encode(data), lane):
             case "gone":
                 raise NotFound(f"the dead letter of job {letter.job_id} is gone: replayed or discarded meanwhile")
             case "waiting":

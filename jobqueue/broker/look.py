@@ -9,7 +9,7 @@ import msgpack
 from arq.jobs import deserialize_result
 from arq.utils import timestamp_ms
 
-from jobqueue.broker.keys import QueueKeys
+from jobqueue.broker.keys import HELD, QueueKeys
 from jobqueue.job import State, decode
 from jobqueue.tasks import QueueView
 
@@ -19,15 +19,16 @@ async def look_at_queue(redis: Any, name: str, keys: QueueKeys) -> QueueView:
     now = timestamp_ms()
     async with redis.pipeline(transaction=False) as pipe:
         pipe.zcount(keys.queue, "-inf", now)
-        pipe.zcount(keys.queue, f"({now}", "+inf")
+        pipe.zcount(keys.queue, HELD, "+inf")
+        pipe.zcount(keys.queue, f"({now}", f"({HELD}")
         pipe.xlen(keys.own("dead"))
         pipe.zcount(keys.own("workers"), now - 15_000, "+inf")
         pipe.hgetall(keys.own("counters"))
-        due, later, dead, workers, counters = await pipe.execute()
+        due, held, later, dead, workers, counters = await pipe.execute()
     counts = {key.decode(): int(value) for key, value in counters.items()}
     running = await _running(redis, keys)
     return QueueView(
-        name=name, waiting=due, deferred=max(later - running, 0), running=running, dead=dead, workers=workers,
+        name=name, waiting=due + held, deferred=max(later - running, 0), running=running, dead=dead, workers=workers,
         counters=counts,
     )  # fmt: skip
 
@@ -76,4 +77,4 @@ async def look_at_job(redis: Any, keys: QueueKeys, job_id: str) -> tuple[State, 
         return State.UNKNOWN, facts
     if error:
         return State.RETRYING, facts
-    return (State.DEFERRED if score > timestamp_ms() else State.QUEUED), facts
+    return (State.DEFERRED if timestamp_ms() < score < HELD else State.QUEUED), facts

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, Literal, Protocol, TypeVar, cast
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar, cast
 
 import msgpack
 from redis.exceptions import NoScriptError
 
 from jobqueue.broker.durable import Durability, write_durably
-from jobqueue.broker.keys import ONCE_TTL_MS, LockKeys, QueueKeys
+from jobqueue.broker.keys import ONCE_TTL_MS, PIECES_TTL_MS, LockKeys, QueueKeys
+from jobqueue.broker.options import NO_LANE, Lane, Unique
 
 T = TypeVar("T")
 Owner = tuple[str, str, int]
@@ -55,7 +56,10 @@ class _Script:
 
 @cache
 def _script(name: str) -> _Script:
-    text = files("jobqueue.broker").joinpath("lua", f"{name}.lua").read_text("utf-8")
+    folder = files("jobqueue.broker").joinpath("lua")
+    text = folder.joinpath(f"{name}.lua").read_text("utf-8")
+    if text.startswith("-- with lanes"):
+        text = folder.joinpath("lanes.lua").read_text("utf-8") + text
     return _Script(text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324  # EVALSHA's name for it
 
 
@@ -94,7 +98,10 @@ async def _send(redis: Redis, mark: str | None, *call: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """One job this worker holds: ``payload`` is None when it had expired; ``score`` is when it was due, in ms."""
+    """One job this worker holds: ``payload`` is None when it had expired; ``score`` is when it was due, in ms.
+
+    ``lane`` is where it waited, None for a job without traits (``lua/lanes.lua``).
+    """
 
     id: str
     score: int
@@ -102,16 +109,23 @@ class ClaimedJob:
     attempt: int
     token: str
     aborted: bool
+    lane: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The answer to one claim: times in ms of Redis's clock; ``next_due_ms`` is None when nothing waits."""
+    """The answer to one claim: times in ms of Redis's clock; ``next_due_ms`` is None when nothing waits.
+
+    ``rules`` is the number of the queue's rules, -1 when it isn't told; ``again_ms`` is when jobs that a limit holds
+    back may go on, None when nothing but another job's end lets them.
+    """
 
     now_ms: int
     next_due_ms: int | None
     offset: int
     fence: int
+    rules: int
+    again_ms: int | None
     jobs: list[ClaimedJob]
 
 
@@ -124,24 +138,56 @@ class EnqueueSpec:
     at_ms: int | None = None
     delay_ms: int = 0
     once: bool = False
+    lane: Lane = NO_LANE
+    unique: Unique | None = None
+
+    def packed(self) -> tuple[Any, ...]:
+        """As ``enqueue.lua`` takes it."""
+        lane, unique = self.lane, self.unique
+        return (
+            self.id, self.payload, False if self.at_ms is None else self.at_ms, self.delay_ms, int(self.once),
+            lane.name, lane.priority, int(lane.needed or unique is not None),
+            False if unique is None else (unique.key, unique.freed_at, unique.window_ms, unique.on_conflict),
+        )  # fmt: skip
 
 
 def _claim(answer: Sequence[Any]) -> Claim:
-    now, next_due, offset, fence, *jobs = answer
+    now, next_due, offset, fence, rules, again, *jobs = answer
     return Claim(
         now,
         next_due if next_due >= 0 else None,
         offset,
         fence,
+        rules,
+        again if again >= 0 else None,
         [
-            ClaimedJob(_text(id_), _ms(score, now), payload, attempt, token.decode(), abort == 1)
-            for id_, score, payload, attempt, token, abort in jobs
+            ClaimedJob(
+                _text(id_), _ms(score, now), payload, attempt, token.decode(), abort == 1, _text(lane) if lane else None
+            )
+            for id_, score, payload, attempt, token, abort, lane in jobs
         ],
     )
 
 
-EnqueueAnswer = Literal["enqueued", "waiting", "finished", "once"]
-_ANSWERS: Final[dict[int, EnqueueAnswer]] = {0: "waiting", 1: "enqueued", 2: "finished", 3: "once"}
+EnqueueAnswer = Literal["enqueued", "waiting", "finished", "once", "duplicate", "replaced"]
+_ANSWERS: Final[dict[int, EnqueueAnswer]] = {
+    0: "waiting", 1: "enqueued", 2: "finished", 3: "once", 4: "duplicate", 5: "replaced",
+}  # fmt: skip
+
+
+class Enqueued(NamedTuple):
+    """What became of one job.
+
+    Attributes:
+        id: of the job; of the waiting one that has the new payload now, for ``replaced``.
+        answer: ``enqueued``; ``waiting`` or ``finished``: a job of that id waits or runs, or its result is kept;
+            ``duplicate``: another job has its unique key; ``replaced``; ``once``: that id was enqueued before.
+        in_the_way: id of the job that kept this one off the queue; None when it is on it.
+    """
+
+    id: str
+    answer: EnqueueAnswer
+    in_the_way: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +198,13 @@ class Scripts:
     keys: QueueKeys
     bare: bool = False
     _lease_keys: tuple[str, str, str] = field(init=False)
+    _own: str = field(init=False)
     _mark: str | None = field(init=False)
 
     def __post_init__(self) -> None:
         prefixes = (self.keys.job_prefix, self.keys.in_progress_prefix, self.keys.retry_prefix)
         object.__setattr__(self, "_lease_keys", prefixes)
+        object.__setattr__(self, "_own", "" if self.bare else self.keys.own(""))
         object.__setattr__(self, "_mark", None if self.bare else self.keys.own("durable"))
 
     async def claim(
@@ -165,19 +213,30 @@ class Scripts:
         """Claim up to ``free`` due jobs, or those of ``wanted`` that are due."""
         keys = [self.keys.queue, self.keys.abort]
         if not self.bare:
-            keys += [self.keys.own("fence"), self.keys.own("events"), self.keys.own("wake")]
-        args = (free, lease_ms, worker, offset, *self._lease_keys, self.keys.result_prefix, _pack(wanted))
+            keys += [self.keys.own("fence"), self.keys.own("events")]
+        prefixes = (*self._lease_keys, self.keys.result_prefix)
+        args = (free, lease_ms, worker, offset, *prefixes, _pack(wanted), self._own)
         return _claim(await _run(self.redis, "claim", keys, args))
 
     async def recall(self, *, lease_ms: int, worker: str, after: int) -> Claim:
         """What a worker holds by claims after the fence ``after``, whose answers never reached it."""
-        args = (lease_ms, worker, after, *self._lease_keys)
+        args = (lease_ms, worker, after, *self._lease_keys, self._own)
         return _claim(await _run(self.redis, "recall", [self.keys.queue, self.keys.abort], args))
 
     async def extend(self, held: Sequence[Owner], *, lease_ms: int) -> set[str]:
         """Renew leases; the ids that are no longer this worker's."""
         args = (lease_ms, self.keys.in_progress_prefix, self.keys.retry_prefix, _pack(held))
         return {_text(id_) for id_ in await _run(self.redis, "extend", [self.keys.queue], args)}
+
+    async def save(self, held: Owner, fence: int, *, checkpoint: bytes | None, pieces: Mapping[str, bytes]) -> bool:
+        """Save a running job's checkpoint and pieces of its result by stream id; False: the job isn't this worker's."""
+        k, (job_id, token, attempt) = self.keys, held
+        keys = [
+            k.queue, k.in_progress(job_id), k.retry(job_id), k.checkpoint(job_id), k.partial(job_id), k.own("events"),
+        ]  # fmt: skip
+        flat = [part for piece in pieces.items() for part in piece]
+        args = (job_id, token, attempt, fence, checkpoint or b"", int(checkpoint is not None), PIECES_TTL_MS, *flat)
+        return bool(await _run(self.redis, "save", keys, args))
 
     async def record(self, ops: Sequence[dict[str, Any]]) -> set[str]:
         """Record outcomes (the fields of an op are in ``record.lua``); the ids refused."""
@@ -192,14 +251,12 @@ class Scripts:
         """The ids in an answer of the record script."""
         return {_text(id_) for id_ in answer}
 
-    async def enqueue(self, jobs: Iterable[EnqueueSpec]) -> list[EnqueueAnswer]:
+    async def enqueue(self, jobs: Sequence[EnqueueSpec]) -> list[Enqueued]:
         """Enqueue jobs, and wake idle workers; one answer a job, in order."""
-        packed = _pack(
-            [(j.id, j.payload, False if j.at_ms is None else j.at_ms, j.delay_ms, int(j.once)) for j in jobs]
-        )
-        args = (self.keys.job_prefix, self.keys.result_prefix, self.keys.own(""), packed)
-        answers = await _run(self.redis, "enqueue", [self.keys.queue, self.keys.own("wake")], args, mark=self._mark)
-        return [_ANSWERS[answer] for answer in answers]
+        k = self.keys
+        args = (k.job_prefix, k.result_prefix, k.own(""), _pack([job.packed() for job in jobs]), k.in_progress_prefix)
+        answers = await _run(self.redis, "enqueue", [k.queue, k.abort], args, mark=self._mark)
+        return [_enqueued(job.id, answer) for job, answer in zip(jobs, answers, strict=True)]
 
     async def cancel(
         self, job_id: str, *, result: bytes, keep_ms: int, count: str, outbox: Sequence[Any] = ()
@@ -210,24 +267,41 @@ class Scripts:
             k.queue, k.abort, k.own("events"), k.own("outbox"), k.job(job_id), k.in_progress(job_id), k.retry(job_id),
             k.result(job_id), k.progress(job_id), k.error(job_id), k.once(job_id), k.own("counters"),
         ]  # fmt: skip
-        args = (job_id, result, keep_ms, ONCE_TTL_MS, count, _pack(outbox))
+        args = (job_id, result, keep_ms, ONCE_TTL_MS, count, _pack(outbox), k.own(""), k.in_progress_prefix)
         answer = (await _run(self.redis, "cancel", keys, args, mark=self._mark)).decode()
         return cast('Literal["cancelled", "cancelling", "finished", "unknown"]', answer)
 
-    async def replay(self, entry_id: str, job_id: str, payload: bytes) -> Literal["replayed", "gone", "waiting"]:
+    async def replay(
+        self, entry_id: str, job_id: str, payload: bytes, lane: Lane
+    ) -> Literal["replayed", "gone", "waiting"]:
         """Put a dead letter back on the queue."""
         k = self.keys
         keys = [
-            k.queue, k.own("wake"), k.own("dead"), k.own("dead:index"), k.own("events"), k.job(job_id),
-            k.retry(job_id), k.result(job_id),
+            k.queue, k.own("dead"), k.own("dead:index"), k.own("events"), k.job(job_id), k.retry(job_id),
+            k.result(job_id), k.abort,
         ]  # fmt: skip
+        args = (entry_id, job_id, payload, k.own(""), lane.name, lane.priority, int(lane.needed))
         answers: dict[int, Literal["replayed", "gone", "waiting"]] = {1: "replayed", 0: "gone", -1: "waiting"}
-        return answers[await _run(self.redis, "replay", keys, (entry_id, job_id, payload), mark=self._mark)]
+        return answers[await _run(self.redis, "replay", keys, args, mark=self._mark)]
+
+    async def rule(self, patches: str, *, most: int, configuring: bool = False) -> int:
+        """Change rules, by JSON as ``rule.lua`` has it. Their number now; -1 when there would be more than ``most``."""
+        args = (self.keys.own(""), self.keys.in_progress_prefix, patches, int(configuring), most)
+        return int(await _run(self.redis, "rule", [self.keys.queue], args, mark=self._mark))
 
     async def discard(self, entry_id: str, job_id: str) -> bool:
         """Discard a dead letter; False when it was gone."""
-        keys = [self.keys.own("dead"), self.keys.own("dead:index")]
+        keys = [self.keys.own("dead"), self.keys.own("dead:index"), self.keys.buried(job_id)]
         return bool(await _run(self.redis, "discard", keys, (entry_id, job_id)))
+
+
+def _enqueued(job_id: str, answer: Any) -> Enqueued:
+    if isinstance(answer, list):
+        number, other = answer
+        found = _ANSWERS[number]
+        return Enqueued(_text(other), found) if found == "replaced" else Enqueued(job_id, found, _text(other))
+    found = _ANSWERS[answer]
+    return Enqueued(job_id, found, None if found == "enqueued" else job_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +311,11 @@ class LockScripts:
     redis: Redis
     keys: LockKeys
 
-    async def acquire(self, token: str, *, lease_ms: int) -> tuple[int, int]:
+    async def acquire(self, token: str, *, lease_ms: int, durably: bool = False) -> tuple[int, int]:
         """The fence number when the token holds the lock now, else 0; and the ms until its holder's lease ends."""
         keys = [self.keys.lock, self.keys.fence, self.keys.wake]
-        fence, left_ms = await _run(self.redis, "lock_acquire", keys, (token, lease_ms))
+        mark = self.keys.durable if durably else None
+        fence, left_ms = await _run(self.redis, "lock_acquire", keys, (token, lease_ms), mark=mark)
         return fence, left_ms
 
     async def extend(self, token: str, *, lease_ms: int) -> bool:

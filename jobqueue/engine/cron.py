@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from arq.cron import CronJob
 from arq.utils import to_unix_ms
 
+from jobqueue.broker.options import lane_of
 from jobqueue.broker.scripts import EnqueueSpec
 from jobqueue.job import encode, new_id, payload
 
@@ -37,6 +38,7 @@ def due_ticks(cron_jobs: Sequence[CronJob], now: datetime, window: timedelta) ->
                 ),
                 at_ms=at_ms,
                 once=once,
+                lane=lane_of(job.name, {}),
             )
         )
         job.calculate_next(job.next_run)

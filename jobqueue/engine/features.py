@@ -29,7 +29,8 @@ class Features:
     Attributes:
         connect: opens the pool; None: arq's own way, from ``redis_settings``.
         policies: function name -> its retry policy.
-        park_s: a job of unknown function is offered to other workers for so long, then buried.
+        versions: function name -> the newest version of its payload that this worker reads.
+        park_s: a job of unknown function or version is offered to other workers for so long, then buried.
         health_ttl_s: how long one heartbeat keeps ``arq --check`` content.
         on_flow_ended: called at least once for each flow that ends, before the outbox entry is removed.
         random: draws from [0, 1), for jitter.
@@ -41,6 +42,7 @@ class Features:
     lease_s: float = LEASE_S
     policies: Mapping[str, RetryPolicy] = field(default_factory=dict)
     default_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    versions: Mapping[str, int] = field(default_factory=dict)
     park_s: float = 900.0
     park_delay_s: float = 5.0
     health_ttl_s: float = 15.0

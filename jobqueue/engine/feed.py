@@ -15,6 +15,8 @@ from jobqueue.engine.wake import POLL_S, Wake
 
 _REST_S: Final = 0.25
 """How long peeks are of no use after a claim that found due jobs, all of them running on plain arq workers."""
+_SAFETY_S: Final = 1.0
+"""A peek doesn't see the lanes: now and then an idle worker claims without a reason, should a token have been lost."""
 
 
 class Feed:
@@ -31,6 +33,8 @@ class Feed:
         self.more = True
         self._offset = 0
         self._next_due_ms: int | None = None
+        self._again_ms: int | None = None  # when a limit lets another job go
+        self._claimed_at = time.monotonic()
         self._skew_ms = 0
         self._rest_until = 0.0
         self._fence = -1  # the last one that an answer told; a bare worker's claims have none
@@ -54,7 +58,8 @@ class Feed:
             # Those that plain arq workers run stay due, at the head of the queue, where each peek finds them again.
             passed = claim.fence > 0 or self._offset > 0
             self._rest_until = time.monotonic() + _REST_S if passed and not claim.jobs else 0.0
-            self._offset, self._next_due_ms = claim.offset, claim.next_due_ms
+            self._offset, self._next_due_ms, self._again_ms = claim.offset, claim.next_due_ms, claim.again_ms
+            self._claimed_at = time.monotonic()
             self.more = len(claim.jobs) == free or claim.offset > 0
         return claim
 
@@ -90,9 +95,14 @@ class Feed:
         if idle and self.more:
             return True
         timeout_s = min(tick_s, POLL_S) if idle else tick_s
-        if idle and self._next_due_ms is not None:
-            timeout_s = min(timeout_s, max(self._next_due_ms - self._now_ms(), 0) / 1000 + 0.001)
+        for at_ms in (self._next_due_ms, self._again_ms):
+            if idle and at_ms is not None:
+                timeout_s = min(timeout_s, max(at_ms - self._now_ms(), 0) / 1000 + 0.001)
         if await self.wake.wait(timeout_s, idle=idle and blocking):
+            return True
+        if idle and self._again_ms is not None and self._again_ms <= self._now_ms():
+            return True
+        if idle and blocking and time.monotonic() - self._claimed_at > _SAFETY_S:
             return True
         if time.monotonic() < self._rest_until:
             return idle and self._next_due_ms is not None and self._next_due_ms <= self._now_ms()

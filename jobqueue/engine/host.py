@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any, cast
 
 import arq.worker
 from arq.cron import CronJob
 from arq.worker import Function
+from redis.exceptions import RedisError
 
 from jobqueue.broker.keys import QueueKeys
 from jobqueue.broker.scripts import Scripts
@@ -19,6 +21,7 @@ from jobqueue.engine.lease import LEASE_S
 from jobqueue.engine.outcomes import Buried, Cancelled, Held, Lost, Outcome, Retrying, Returned, Succeeded
 from jobqueue.engine.record import Recorder
 from jobqueue.engine.relay import Relay
+from jobqueue.engine.router import Rules, read_rules
 from jobqueue.engine.slots import Slots
 
 
@@ -41,6 +44,7 @@ class Host(arq.worker.Worker):
         self.log: JobLog = EventLog(self.queue_name) if features else ArqLog(log_results=self.log_results)
         self.cooldowns = Cooldowns(features, self.keys) if features else None
         self.relay: Relay | None = None
+        self.rules = Rules()
         self._keep_ms: dict[str, int | None] = {}
 
     @property
@@ -52,6 +56,13 @@ class Host(arq.worker.Worker):
     def recorder(self) -> Recorder:
         """The group commit of this worker's outcomes."""
         return Recorder(self.scripts)
+
+    async def follow_rules(self, number: int) -> None:
+        """Learn the queue's rules when a claim tells of another number than ours (-1: it tells of none)."""
+        if number in {-1, self.rules.number}:
+            return
+        with contextlib.suppress(RedisError, OSError):  # the next claim tells again; what was claimed has to start
+            self.rules = await read_rules(self.pool, self.keys)
 
     def max_attempts(self, function: Function | CronJob) -> int:
         """Attempts in all that a function gets."""

@@ -18,7 +18,9 @@ from arq.worker import JobExecutionFailed, RetryJob
 from arq.worker import Retry as ArqRetry
 
 from jobqueue import retry
+from jobqueue.broker.flowreader import FlowReader
 from jobqueue.engine.features import Features
+from jobqueue.engine.flowcontext import FlowContext, check_meta, passed_on
 from jobqueue.engine.host import Host
 from jobqueue.engine.outcomes import (
     Buried,
@@ -34,6 +36,7 @@ from jobqueue.engine.outcomes import (
 )
 from jobqueue.engine.parking import park
 from jobqueue.engine.progress import Progress
+from jobqueue.engine.saves import Saves
 from jobqueue.errors import Expired, InvalidInput, LimitExceeded, Permanent, UnknownFunction
 from jobqueue.job import encode
 
@@ -81,8 +84,10 @@ def read(worker: Host, held: Held) -> Outcome | None:
         return Cancelled(asyncio.CancelledError())
     if held.expires_ms and timestamp_ms() > held.expires_ms:
         return Buried(Expired(f"the job was to start before {ms_to_datetime(held.expires_ms)}"), "expired")
+    if worker.rules.number and (lane := worker.rules.lane_for(held.function, held.kwargs, held.meta, held.lane)):
+        return Returned("held back", lane=lane)
     function = worker.functions.get(held.function)
-    if function is None:
+    if function is None or (worker.features and held.version > worker.features.versions.get(held.function, _LATEST_MS)):
         return _unknown(worker, held)
     held.tick = isinstance(function, CronJob)
     if enqueued_try and enqueued_try > held.attempt:
@@ -104,11 +109,10 @@ def _fill(held: Held, data: dict[str, Any]) -> int:
     meta, expires_ms = data.get("m") or {}, data.get("x") or 0
     if not (type(function) is str and type(meta) is dict):
         raise TypeError("the function or the metadata is of another type than a job's")
-    for number in (enqueued_ms, expires_ms, enqueued_try):
+    for number in (enqueued_ms, expires_ms, enqueued_try, meta.get("v", 1)):
         if type(number) is not int or not 0 <= number <= _LATEST_MS:
-            raise ValueError(f"{number!r} is no time and no attempt")
-    if "flow" in meta and not (isinstance(meta["flow"], str) and isinstance(meta["step"], str)):
-        raise TypeError("the flow or the step is no text")
+            raise ValueError(f"{number!r} is no time, no attempt and no version")
+    check_meta(meta)
     held.function, held.args, held.kwargs = function, tuple(data["a"]), dict(data["k"])
     held.enqueued_ms, held.meta, held.expires_ms = enqueued_ms, meta, expires_ms
     return enqueued_try
@@ -127,6 +131,10 @@ def context(worker: Host, held: Held) -> dict[Any, Any]:
         ctx["fence"] = held.fence
         ctx["meta"] = held.meta
         ctx["progress"] = Progress(worker.pool, worker.keys, held.id)
+        if "flow" in held.meta:
+            ctx["flow"] = FlowContext(FlowReader(worker.pool, cluster=worker.keys.cluster), held.meta)
+        ctx["checkpoint"] = saves = Saves(worker, held)
+        ctx["partial"] = saves.append
     return ctx
 
 
@@ -150,6 +158,8 @@ async def run(worker: Host, held: Held, ctx: dict[Any, Any]) -> Outcome:
 
 def failed(worker: Host, held: Held, error: BaseException) -> Outcome:
     """What follows from an exception."""
+    if worker.features is not None and held.stop is not None:  # told to stop, a function may raise what it likes
+        return Lost() if held.stop == "lost" else Cancelled(asyncio.CancelledError())
     if worker.retry_jobs and isinstance(error, RetryJob):
         return Retrying(0.0)
     if worker.retry_jobs and isinstance(error, ArqRetry):
@@ -196,6 +206,10 @@ def storable(worker: Host, held: Held, outcome: Outcome) -> tuple[Outcome, bytes
     match outcome:
         case Succeeded(value):
             success = True
+            try:
+                held.passed_on = passed_on(held.meta, value)
+            except Permanent as exc:
+                outcome, value, success = Buried(exc, "permanent"), exc, False
         case Buried(error) | Cancelled(error):
             value, success = error, False
         case _:
@@ -249,6 +263,8 @@ def _serialize(worker: Host, held: Held, value: Any, *, success: bool) -> bytes 
         "t": held.attempt, "f": held.function, "a": held.args, "k": held.kwargs, "et": held.enqueued_ms, "s": success,
         "r": value, "st": started_ms, "ft": held.finished_ms, "q": worker.queue_name, "id": held.id,
     }  # fmt: skip
+    if "tenant" in held.meta:  # who may see it, where the arguments don't tell
+        data["m"] = {"tenant": held.meta["tenant"]}
     try:
         return (worker.job_serializer or encode)(data)
     except Exception:  # noqa: BLE001  # a serialiser may raise anything

@@ -10,9 +10,9 @@ from typing import Any, Literal, Self
 
 import msgpack
 
-from jobqueue.broker.flowstore import step_entry
-from jobqueue.broker.keys import ONCE_TTL_MS
+from jobqueue.broker.keys import BURIED_TTL_MS, ONCE_TTL_MS, PIECES_TTL_MS
 from jobqueue.broker.scripts import ClaimedJob
+from jobqueue.broker.storedflow import step_entry
 from jobqueue.flows import StepState
 from jobqueue.job import class_name, error_text, format_traceback
 
@@ -37,11 +37,13 @@ class Returned:
     """Back to the queue through no fault of the job: the attempt doesn't count.
 
     ``delay_s`` None: at once and at its old place. ``parked_ms``: since when no worker has known its function.
+    ``lane``: where it waits from now on.
     """
 
     why: str
     delay_s: float | None = None
     parked_ms: int | None = None
+    lane: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Held:
     """The attempt that its claim counted; ``attempt`` may be more where the caller asked for that."""
     aborted: bool
     payload: bytes | None
+    lane: str | None = None
     fence: int = 0
     function: str = "<unknown>"
     args: tuple[Any, ...] = ()
@@ -87,6 +90,10 @@ class Held:
     expires_ms: int = 0
     """When it may not be started any more; 0: never."""
     meta: dict[str, Any] = field(default_factory=dict)
+    pieces: dict[str, bytes] | None = None
+    """Pieces of its partial result by stream id, as far as Redis may not have them; None: this attempt had none."""
+    passed_on: bytes | None = None
+    """What its flow keeps of its result."""
     started_ms: int = 0
     finished_ms: int = 0
     stop: Literal["abort", "lost"] | None = None
@@ -101,8 +108,18 @@ class Held:
         """A job just claimed."""
         return cls(
             id=job.id, token=job.token, score=job.score, attempt=job.attempt, claimed=job.attempt,
-            aborted=job.aborted, payload=job.payload, fence=fence,
+            aborted=job.aborted, payload=job.payload, lane=job.lane, fence=fence,
         )  # fmt: skip
+
+    @property
+    def version(self) -> int:
+        """Of its payload's schema (`jobqueue.typed`)."""
+        return int(self.meta.get("v", 1))
+
+    @property
+    def kind(self) -> str:
+        """What a worker must know to run it."""
+        return f"function {self.function!r}" + (f" with payloads of version {self.version}" if self.version > 1 else "")
 
     @property
     def ref(self) -> str:
@@ -126,7 +143,7 @@ def record_of(held: Held, outcome: Outcome, *, queue: str, result: bytes | None,
             op |= _finish(held, StepState.SUCCEEDED)
         case Buried(error, reason):
             op |= _finish(held, StepState.FAILED, error)
-            op["dead"] = _letter(held, error, reason, queue)
+            op |= {"dead": _letter(held, error, reason, queue), "ttl_buried": BURIED_TTL_MS}
         case Cancelled(error):
             op |= _finish(held, StepState.CANCELLED, error)
         case Retrying(delay_s, error):
@@ -139,20 +156,30 @@ def record_of(held: Held, outcome: Outcome, *, queue: str, result: bytes | None,
                 job_id=held.id, function=held.function, attempt=held.attempt, delay_ms=op["delay"], error_class=name,
                 message=message, started_ms=held.started_ms, finished_ms=held.finished_ms,
             )  # fmt: skip
-        case Returned(why, delay_s, parked_ms):
+        case Returned(why, delay_s, parked_ms, lane):
             op["refund"] = True
+            if lane is not None:
+                op["lane"] = lane
             op["event"] = ("returned", held.id, why)
             if delay_s is None:
                 op["at"] = held.score
             else:
                 op["delay"] = int(delay_s * 1000)
             if parked_ms is not None:
-                op["error"] = msgpack.packb([why, f"no worker knows {held.function!r}", parked_ms])
+                op["error"] = msgpack.packb([why, f"no worker knows the {held.kind}", parked_ms])
         case Lost():
             raise ValueError("a lost job has no record")
     if result is not None:
         op |= {"result": result, "ttl": ttl_ms}
+    if held.pieces is not None or ("finish" in op and _ran_before(held)):
+        flat = [part for piece in (held.pieces or {}).items() for part in piece]
+        op |= {"pieces": flat, "ttl_pieces": PIECES_TTL_MS}
     return op
+
+
+def _ran_before(held: Held) -> bool:
+    """Whether an earlier attempt may have left pieces of a result."""
+    return held.claimed > 1 or "history" in held.meta
 
 
 def _finish(held: Held, state: StepState, error: BaseException | None = None) -> dict[str, Any]:
@@ -165,7 +192,8 @@ def _finish(held: Held, state: StepState, error: BaseException | None = None) ->
     if held.meta.get("once"):
         op |= {"once": True, "ttl_once": ONCE_TTL_MS}
     if "flow" in held.meta:
-        op["outbox"] = step_entry(held.meta, state, brief[1] if brief else "")
+        passed_on = held.passed_on if state is StepState.SUCCEEDED else None
+        op["outbox"] = step_entry(held.meta, state, brief[1] if brief else "", passed_on)
     return op
 
 

@@ -1,4 +1,4 @@
-"""Jobs of unknown function: offered to other workers for a while, then buried. A rolling deploy loses nothing."""
+"""Jobs that this worker doesn't know: offered to others for a while, then buried. A rolling deploy loses nothing."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ async def park(redis: Any, keys: QueueKeys, held: Held, features: Features) -> O
     if now - since > features.park_s * 1000:
         return Buried(
             UnknownFunction(
-                f"no worker of {keys.name} has known the function {held.function!r} for {features.park_s:g} s: "
+                f"no worker of {keys.name} has known the {held.kind} for {features.park_s:g} s: "
                 "start one that does, then replay this job"
             ),
             "unknown",
         )
-    return Returned("unknown function", delay_s=features.park_delay_s, parked_ms=since)
+    return Returned("unknown", delay_s=features.park_delay_s, parked_ms=since)

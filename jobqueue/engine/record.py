@@ -79,7 +79,7 @@ class Recorder:
         """How many of the waiting ops go into one command: at least one, and no more than Redis takes gladly."""
         size_bytes = 0
         for count, (op, _) in enumerate(self._waiting[:MAX_GROUP]):
-            size_bytes += len(op.get("result", b""))
+            size_bytes += len(op.get("result", b"")) + sum(map(len, (*op.get("pieces", ()), *op.get("outbox", ()))))
             if size_bytes > MAX_GROUP_BYTES:
                 return max(count, 1)
         return MAX_GROUP

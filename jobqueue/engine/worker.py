@@ -30,9 +30,10 @@ from arq.cron import CronJob
 from arq.jobs import Deserializer, Serializer
 from arq.typing import SecondsTimedelta, StartupShutdown, WorkerCoroutine
 from arq.worker import Function
-from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
+from redis.exceptions import RedisError
 
 from jobqueue.broker.connection import close_pool
+from jobqueue.broker.remedy import refusal, remedy
 from jobqueue.broker.scripts import ClaimedJob, answered
 from jobqueue.engine.background import Background
 from jobqueue.engine.cron import due_ticks
@@ -45,6 +46,7 @@ from jobqueue.engine.presence import Beat, arrive, leave
 from jobqueue.engine.relay import Relay
 from jobqueue.engine.slots import Slots
 from jobqueue.engine.watchdog import watch_loop
+from jobqueue.errors import ConfigError
 
 logger = structlog.get_logger(__name__)
 arq_logger = logging.getLogger("arq.worker")
@@ -53,7 +55,6 @@ _BUSY_TICK_S: Final = 0.25
 _AWAY_FIRST_S: Final = 0.1
 _AWAY_CAP_S: Final = 1.0
 _UNWILLING_S: Final = 0.3
-_REFUSALS: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
 _ARQ_ARGUMENTS: Final = frozenset(inspect.signature(arq.worker.Worker.__init__).parameters) - {"self"}
 
 
@@ -163,9 +164,9 @@ class Worker(Host):
                     return
                 claim = await self._wait_for_work()
                 away_s = _AWAY_FIRST_S
-            except _REFUSALS:
-                raise  # waiting doesn't mend credentials
             except (RedisError, OSError) as exc:
+                if refused := refusal(exc):  # waiting doesn't mend credentials
+                    raise ConfigError(f"Redis refuses this worker ({refused}): {remedy(exc)}") from exc
                 if self.burst:
                     raise
                 logger.warning("redis.away", queue=self.queue_name, error=repr(exc), retry_in_s=away_s)
@@ -201,6 +202,7 @@ class Worker(Host):
         owner = self.id if self.features else f"{self.id}:{self._claims}"  # without features there is no fence
         claim = await self.feed.claim(self.scripts, free, owner=owner, lease_s=self.lease_s, wanted=wanted)
         self.slots.claimed(self.queue_name, asked=free, got=len(claim.jobs))
+        await self.follow_rules(claim.rules)
         for job in claim.jobs:
             self._start(job, claim.fence)
 

@@ -111,7 +111,7 @@ async def submit(place: Arena, flow: Flow) -> None:
             async with asyncio.timeout(12):
                 await store.create(flow)
                 if (stored := await store.read(flow.id)) is not None:
-                    await store.enqueue_ready(stored)
+                    await store.carry_on(stored)
             break
         except (RedisError, OSError):
             await asyncio.sleep(0.05)

@@ -26,7 +26,7 @@ from tests.chaos.effects import EffectLog, reruns
 from tests.chaos.ledger import Row
 from tests.chaos.lives import LIVES, QUEUES, Site, live, site
 from tests.chaos.observer import observing
-from tests.chaos.stops import STOPPED, Stop
+from tests.chaos.stops import SCRIPTS, STOPPED, Stop
 from tests.engine_support import connected, wait_until
 
 _AT_ONCE: Final = 12
@@ -34,7 +34,6 @@ _QUICK: Final = 3
 _TRIES: Final = 3
 _CHILD_S: Final = 30.0
 _KEYS: Final = [QueueKeys(queue_name(queue)) for queue in QUEUES]
-_SCRIPTS: Final = ("cancel", "claim", "discard", "enqueue", "extend", "recall", "record", "replay")
 
 
 async def crash_points(plan: Plan) -> list[Row]:
@@ -172,4 +171,4 @@ async def _server(directory: Path) -> AsyncIterator[str]:
 
 
 async def _loaded(redis: Any) -> bool:
-    return all([await redis.script_load(_script(name).text) for name in _SCRIPTS])
+    return all([await redis.script_load(_script(name).text) for name in SCRIPTS])

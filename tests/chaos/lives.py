@@ -15,7 +15,9 @@ import structlog
 from arq.cron import CronJob, cron
 from arq.utils import to_unix_ms
 
+from jobqueue.broker.control import Limit
 from jobqueue.broker.enqueue import NewJob
+from jobqueue.broker.options import Options, Unique
 from jobqueue.broker.scripts import Scripts
 from jobqueue.client import Client
 from jobqueue.engine.worker import Worker
@@ -192,6 +194,43 @@ def unless_done(deed: Deed) -> Deed:
     return again
 
 
+_LIMITED: Final = ("ingest-1", "ingest-2", "ingest-3")
+
+
+async def limit(at: Site) -> None:
+    control = at.client.control("ingest")
+    await control.limit("provider:p", Limit(concurrency=1))
+    await control.limit("tenant:*", Limit(concurrency=1))
+    await control.limit("queue", Limit(concurrency=2))
+
+
+async def enqueue_limited(at: Site) -> None:
+    jobs = [
+        NewJob(
+            id=job_id, function="work",
+            options=Options(tenant=f"t{n % 2}", priority=n, keys={"provider": "p"}, unique=Unique(key=job_id)),
+        )
+        for n, job_id in enumerate(_LIMITED)
+    ]  # fmt: skip
+    await at.pool.enqueue_many(jobs)
+
+
+async def limit_and_enqueue(at: Site) -> None:
+    await limit(at)
+    await enqueue_limited(at)
+
+
+async def pause_and_enqueue(at: Site) -> None:
+    await limit_and_enqueue(at)
+    await at.client.control("ingest").pause("provider:p")
+    claim = await Scripts(at.pool, INGEST).claim(5, lease_ms=1000, worker="none")
+    assert not claim.jobs  # every lane is held back now
+
+
+async def resume(at: Site) -> None:
+    await at.client.control("ingest").resume("provider:p")
+
+
 FLOW_STEPS: Final = ("ingest-1-a", "ocr-1-b", "ingest-1-c", "ocr-1-d")
 
 
@@ -226,6 +265,7 @@ LIVES: Final = {
         ends={f"ingest-{n}": "succeeded" for n in (1, 2, 3)},
     ),
     "succeed": Life(before=enqueue("reporting", seconds=0.6), act=work_off(JOB), ends=_ONE),
+    "save": Life(before=enqueue("paging"), act=work_off(JOB), ends=_ONE),
     "retry": Life(before=enqueue("shaky"), act=work_off(JOB), ends=_ONE),
     "bury": Life(before=enqueue("bad"), act=work_off(JOB), ends={JOB: "failed"}),
     "return": Life(before=enqueue("linger"), act=shut_down, ends=_ONE),
@@ -235,6 +275,17 @@ LIVES: Final = {
     "replay": Life(before=bury, act=replay, again=unless_done(replay), ends=_ONE),
     "replay-run": Life(before=bury, act=replay, again=unless_done(replay), ends=_ONE, alongside=True),
     "discard": Life(before=bury, act=discard, again=unless_done(discard), ends={JOB: "failed"}),
+    "limited-enqueue": Life(
+        before=limit, act=enqueue_limited, again=enqueue_limited, ends=dict.fromkeys(_LIMITED, "succeeded")
+    ),
+    "limited": Life(
+        before=limit_and_enqueue, act=work_off(*_LIMITED), ends=dict.fromkeys(_LIMITED, "succeeded")
+    ),
+    "limited-cancel": Life(
+        before=limit_and_enqueue, act=cancel, again=unless_done(cancel),
+        ends={JOB: "cancelled", "ingest-2": "succeeded", "ingest-3": "succeeded"},
+    ),
+    "resume": Life(before=pause_and_enqueue, act=resume, again=resume, ends=dict.fromkeys(_LIMITED, "succeeded")),
     "cron": Life(act=work_off("tick"), ends={"tick": "succeeded"}, alongside=True),
     "flow-submit": Life(act=submit, again=submit, ends=_FLOW),
     "flow": Life(before=submit, act=work_off(*FLOW_STEPS), ends=_FLOW),

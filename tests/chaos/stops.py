@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -14,10 +15,14 @@ from redis.asyncio.client import Pipeline
 from jobqueue.broker.scripts import _script
 
 STOPPED: Final = 70
-_SCRIPTS: Final = ("cancel", "claim", "discard", "enqueue", "extend", "recall", "record", "replay")
+SCRIPTS: Final = tuple(
+    sorted(path.name.removesuffix(".lua") for path in files("jobqueue.broker").joinpath("lua").iterdir()
+           if path.name.endswith(".lua") and path.name != "lanes.lua")
+)  # fmt: skip
+"""Every script; ``lanes.lua`` is a part of others."""
 _READS: Final = frozenset(
-    {"EXISTS", "GET", "HGET", "HGETALL", "INFO", "PING", "XRANGE", "XREAD", "XREVRANGE", "ZCARD", "ZMSCORE", "ZRANGE",
-     "ZSCORE", "DBSIZE", "XLEN"}
+    {"EXISTS", "GET", "HEXISTS", "HGET", "HGETALL", "HMGET", "INFO", "PING", "XRANGE", "XREAD", "XREVRANGE", "ZCARD",
+     "ZMSCORE", "ZRANGE", "ZSCORE", "DBSIZE", "XLEN"}
 )  # fmt: skip
 """A stop beside a read is one beside the write before it."""
 _ROLES: Final = ("progress", "health-check", "workers", "events", "outbox", "flow", "abort", "wake", "dead", "result")
@@ -46,7 +51,7 @@ def name_of(args: Sequence[Any]) -> str:
     """
     command = str(args[0]).upper()
     if command in {"EVALSHA", "EVAL"}:
-        known = {_script(name).sha: name for name in _SCRIPTS} | {_script(name).text: name for name in _SCRIPTS}
+        known = {_script(name).sha: name for name in SCRIPTS} | {_script(name).text: name for name in SCRIPTS}
         return known[args[1]]
     key = str(args[1][0] if isinstance(args[1], list) else args[1]) if len(args) > 1 else ""
     return " ".join([command, *(role for role in _ROLES if role in key)][:2])

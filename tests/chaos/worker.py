@@ -22,9 +22,10 @@ from jobqueue.engine.fleet import run_workers
 from jobqueue.engine.worker import Worker
 from jobqueue.errors import InvalidInput, Transient
 from jobqueue.flows import Flow, FlowState
+from jobqueue.job import decode
 from jobqueue.retry import Backoff, RetryPolicy
 from tests.chaos.effects import EffectLog
-from tests.engine_support import worker_of
+from tests.engine_support import INGEST, worker_of
 
 POLICY = RetryPolicy(backoff=Backoff.FIXED, base_s=0.05, cap_s=0.05, max_attempts=1000, cooldown_after=10**6)
 
@@ -73,13 +74,23 @@ def job_types(log: EffectLog, *, hurry: bool = False) -> list[Function]:
             raise InvalidInput("no")
         return await work(ctx)
 
+    async def paging(ctx: dict[str, Any]) -> str:
+        """Goes on from its checkpoint; fails for good where a piece of its result is missing, or there twice."""
+        for page in range((await ctx["checkpoint"].load() or 0) + 1, 4):
+            await ctx["partial"](page)
+            await ctx["checkpoint"].save(page)
+        told = [decode(row[b"p"])["d"] for _, row in await ctx["redis"].xrange(INGEST.partial(ctx["job_id"]))]
+        if told != [1, 2, 3]:
+            raise InvalidInput(f"the pieces are {told}")
+        return await work(ctx)
+
     async def linger(ctx: dict[str, Any]) -> str:
         return await work(ctx, 0.0 if hurry else 60.0)
 
     async def census(ctx: dict[str, Any]) -> None:
         log.write("census", ctx, tasks=len(asyncio.all_tasks()))
 
-    plain = [func(f, name=f.__name__) for f in (work, reporting, shaky, bad, linger, census)]
+    plain = [func(f, name=f.__name__) for f in (work, reporting, shaky, bad, paging, linger, census)]
     return [*plain, func(once, name="once", max_tries=1)]
 
 

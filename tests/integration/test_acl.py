@@ -22,14 +22,21 @@ from redis.exceptions import NoPermissionError, RedisError
 from jobqueue import client as client_
 from jobqueue.broker.acl import CLIENT, WORKER, set_user
 from jobqueue.broker.connection import arq_settings, close_pool, open_pool, parse, socket_url
+from jobqueue.broker.control import Limit
 from jobqueue.broker.embedded import EmbeddedRedis, Endpoint
 from jobqueue.broker.keys import queue_name
 from jobqueue.broker.lock import Lock
+from jobqueue.broker.options import Options, Unique
+from jobqueue.broker.schedules import Schedules
+from jobqueue.broker.scripts import Scripts
 from jobqueue.client import Client, NewJob
+from jobqueue.duties.scheduler import Scheduler
 from jobqueue.errors import ConfigError, InvalidInput, JobqueueError, NotFound, Transient
 from jobqueue.flows import Step
 from jobqueue.job import State
+from jobqueue.queues import load
 from jobqueue.retry import Backoff, RetryPolicy
+from jobqueue.scheduling import Schedule
 from tests.engine_support import INGEST, QUEUES, connected, flow_of, running_worker, wait_until
 from tests.integration.cluster_support import cluster
 
@@ -70,11 +77,13 @@ async def everything(url: str) -> None:
 
     async def work(ctx: dict[str, Any], n: int = 0) -> int:
         await ctx["progress"](1, 2, "half")
+        await ctx["partial"](n)
         if n and ctx["job_try"] == 1:
             raise Transient("once")
         return n
 
     async def picky(ctx: dict[str, Any]) -> str:
+        await ctx["checkpoint"].save(await ctx["checkpoint"].load())
         if not mended.is_set():
             raise Transient("not yet")
         return "mended"
@@ -99,12 +108,44 @@ async def everything(url: str) -> None:
         await a_flow_runs_and_another_is_cancelled(client)
         await wait_until(lambda: bool(ticks))
         await client.record_metrics({"depth": 1})
+        await schedules_tick(Schedules(client.pool, load()))
+        await limits_holds_and_pauses(client)
         async with Lock(client.pool, "one", lease_s=0.3):
             waiting = asyncio.create_task(take_the_lock(client.pool))
             until = time.monotonic() + 0.3
             await wait_until(lambda: time.monotonic() > until, what="a renewal")
         await waiting
     await a_worker_shuts_down_in_a_job(url)
+
+
+async def schedules_tick(schedules: Schedules) -> None:
+    await schedules.of("acme").create("a", Schedule(cron="* * * * *", queue="ocr", job="ocr_document"))
+    await Scheduler(schedules, {}).round()
+    for view in await schedules.list():
+        await schedules.pause(view.name)
+        await schedules.delete(view.name)
+
+
+async def limits_holds_and_pauses(client: Client) -> None:
+    pool: Any = client.pool
+    control = client.control("ingest")
+    await control.pause()
+    await control.limit("type:work", Limit(concurrency=1, rate_per_s=1000))
+    await control.hold("acme", function="work", where={"n": 0})
+    jobs = [await pool.enqueue(NewJob(function="work", args=(0,), options=Options(tenant=t))) for t in "abc"]
+    held = await pool.enqueue(NewJob(function="work", kwargs={"n": 0}))
+    await control.resume()
+    for job in jobs:
+        await client.result(job.id, timeout_s=5)
+    assert {rule.scope for rule in await control.rules()} == {"type:work", "hold:acme"}
+    await control.lift("acme")
+    await client.result(held.id, timeout_s=5)
+    await control.unlimit("type:work")
+    unique = NewJob(function="work", options=Options(unique=Unique(key="k", on_conflict="replace")), defer_s=60)
+    assert [(await pool.enqueue(unique)).answer for _ in range(2)] == ["enqueued", "replaced"]
+    assert await control.purge(expected=await control.waiting()) == 1
+    await control.drain(timeout_s=5)
+    await control.resume()
 
 
 async def take_the_lock(pool: Any) -> None:
@@ -152,9 +193,13 @@ async def buried(letters: Any, count: int) -> bool:
 async def a_flow_runs_and_another_is_cancelled(client: Client) -> None:
     steps = (
         Step(name="a", queue="ingest", function="work"),
-        Step(name="b", queue="ocr", function="work", needs=("a",)),
+        Step(name="b", queue="ocr", function="work", needs=("a",), items=[{}, {}]),
     )
     await client.submit(flow_of("task-1", *steps))
+    async with asyncio.timeout(5):
+        views = [view async for view in client.watch("task-1")]
+    assert views[-1].state == "succeeded"
+    await client.replay_flow("task-1", "b")
     async with asyncio.timeout(5):
         views = [view async for view in client.watch("task-1")]
     assert views[-1].state == "succeeded"
@@ -220,28 +265,51 @@ async def has_beaten(url: str) -> bool:
 
 async def only_enqueues(url: str) -> None:
     pool: Any = await client_.create_pool(url)
+    unique = Options(tenant="c", keys={"provider": "p"}, unique=Unique(key="k", window_s=60, on_conflict="replace"))
     try:
         assert await pool.enqueue_job("f", 1) is not None
         assert await pool.enqueue_job("f", _defer_by=60) is not None
         assert len(await pool.enqueue_many([NewJob(function="f")] * 3)) == 3
+        answers = [(await pool.enqueue(NewJob(function="f", options=unique))).answer for _ in range(2)]
+        assert answers == ["enqueued", "replaced"]
     finally:
         await close_pool(pool)
 
 
+async def a_dead_worker_holds_a_lane_back(url: str) -> None:
+    """What a client that takes a job out of its lane finds, and puts right."""
+    async with connected(url) as pool, await client_.connect(url, queues=QUEUES) as client:
+        await pool.flushdb()
+        await client.control("ingest").limit("provider:p", Limit(concurrency=1))
+        options = [Options(tenant=tenant, keys={"provider": "p"}) for tenant in "ab"]
+        await pool.enqueue_many(NewJob(function="f", options=each) for each in options)
+        scripts = Scripts(pool, INGEST)
+        (job,) = (await scripts.claim(1, lease_ms=60_000, worker="w")).jobs
+        assert (await scripts.claim(1, lease_ms=60_000, worker="w")).jobs == []
+        await pool.delete(INGEST.in_progress(job.id))
+
+
+async def without(endpoint: Endpoint, command: str) -> None:
+    """Take one right from the client."""
+    line = set_user("client", "client", password=PASSWORD)
+    async with Redis.from_url(endpoint.url) as admin:
+        await admin.execute_command(*[word for word in line.split(" ") if word != f"+{command}"])
+        await admin.script_flush()  # so that EVAL has a part too
+        await admin.acl_log_reset()
+
+
 async def test_a_client_enqueues_under_its_rights_and_needs_each_of_them(endpoint: Endpoint) -> None:
     url = await granted(endpoint, "client")
+    await a_dead_worker_holds_a_lane_back(endpoint.url)
     await only_enqueues(url)
     assert await denials(endpoint) == []
     missed = set()
-    async with Redis.from_url(endpoint.url) as admin:
-        for command in CLIENT:
-            await admin.script_flush()  # so that EVAL has a part too
-            await admin.acl_log_reset()
-            await admin.execute_command("ACL SETUSER", "client", f"-{command}")
-            with suppress(RedisError, JobqueueError):
-                await only_enqueues(url)
-            missed |= {name for _, name in await denials(endpoint)}
-            await admin.execute_command("ACL SETUSER", "client", f"+{command}")
+    for command in CLIENT:
+        await a_dead_worker_holds_a_lane_back(endpoint.url)
+        await without(endpoint, command)
+        with suppress(RedisError, JobqueueError):
+            await only_enqueues(url)
+        missed |= {name for _, name in await denials(endpoint)}
     assert missed == CLIENT, "a right that enqueueing does without"
 
 
@@ -249,7 +317,9 @@ async def test_a_client_can_neither_read_results_nor_touch_other_keys(endpoint: 
     url = await granted(endpoint, "client")
     async with connected(url) as pool:
         for forbidden in (
-            pool.get("arq:result:x"), pool.keys(), pool.flushall(), pool.config_get("*"), pool.set("session:1", "x"),
+            pool.get("arq:result:x"), pool.get("arq:job:x"), pool.get(INGEST.error("x")), pool.keys(),
+            pool.hget(INGEST.checkpoint("x"), "data"), pool.flushall(), pool.config_get("*"),
+            pool.set("session:1", "x"),
         ):  # fmt: skip
             with pytest.raises(NoPermissionError):
                 await forbidden
@@ -279,7 +349,8 @@ async def test_a_cluster_works_under_the_rights_for_one(
         for port in ports:
             async with Redis(port=port) as admin:
                 await admin.execute_command(*set_user("w", "worker", password=PASSWORD, cluster=True).split(" "))
-        mine = url.replace("://", f"://w:{PASSWORD}@")
+                await admin.execute_command(*set_user("c", "client", password=PASSWORD, cluster=True).split(" "))
+        mine, clients = (url.replace("://", f"://{name}:{PASSWORD}@") for name in "wc")
 
         async def f(ctx: object) -> str:
             return "done"
@@ -297,6 +368,12 @@ async def test_a_cluster_works_under_the_rights_for_one(
             async with asyncio.timeout(5):
                 views = [view async for view in client.watch("task-1")]
             assert views[-1].state == "succeeded"
+            control = client.control("ingest")
+            await control.pause()
+            await only_enqueues(clients)
+            assert await control.purge(expected=await control.waiting()) == 6
+            await control.drain(timeout_s=5)
+            assert [(rule.scope, rule.paused) for rule in await control.rules()] == [("queue", True)]
         missing, needed = [], set()
         for port in ports:
             async with Redis(port=port) as admin:

@@ -22,7 +22,7 @@ def scripts(pool: Any) -> Scripts:
 
 
 async def enqueued(pool: Any, count: int) -> list[str]:
-    return [job_id for job_id, _ in await pool.enqueue_many([NewJob(function="f")] * count)]
+    return [job_id for job_id, *_ in await pool.enqueue_many([NewJob(function="f")] * count)]
 
 
 async def test_one_claim_takes_as_many_due_jobs_as_there_are_free_slots(pool: Any) -> None:

@@ -48,12 +48,12 @@ async def test_a_late_worker_does_not_run_a_tick_again(redis_url: str, pool: Any
 
     (first,), (second,) = due_ticks(stale(), now, window), due_ticks(stale(), now, window)
     assert first.id == second.id
-    assert await Scripts(pool, INGEST).enqueue([first]) == ["enqueued"]
+    assert [e.answer for e in await Scripts(pool, INGEST).enqueue([first])] == ["enqueued"]
     idle = ticking(ran, month=1, day=1, hour=0, minute=0, second=0)
     async with running_worker(redis_url, cron_jobs=[idle]) as worker:
         await wait_until(lambda: worker.jobs_complete == 1 and not worker.held)
         assert not await pool.exists(INGEST.result(first.id))
-        assert await Scripts(pool, INGEST).enqueue([second]) == ["once"]
+        assert [e.answer for e in await Scripts(pool, INGEST).enqueue([second])] == ["once"]
     assert ran == [first.id]
     assert 23 * 3_600_000 < await pool.pttl(INGEST.once(first.id)) <= 24 * 3_600_000
 

@@ -46,7 +46,7 @@ async def claim_unheard(pool: Any, worker: str, count: int) -> None:
 
 
 async def enqueued(pool: Any, count: int, function: str = "f") -> list[str]:
-    return [job_id for job_id, _ in await pool.enqueue_many([NewJob(function=function)] * count)]
+    return [job_id for job_id, *_ in await pool.enqueue_many([NewJob(function=function)] * count)]
 
 
 async def test_a_recall_tells_what_an_unheard_claim_took_and_nothing_else(pool: Any) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from jobqueue.broker.deadletter import DeadLetters
-from jobqueue.broker.flowstore import step_entry
 from jobqueue.broker.scripts import EnqueueSpec, Scripts
+from jobqueue.broker.storedflow import step_entry
 from jobqueue.engine.outcomes import Buried, Cancelled, Held, Outcome, Retrying, Returned, Succeeded, record_of
 from jobqueue.errors import Conflict, NotFound
 from jobqueue.flows import StepState
@@ -99,7 +99,7 @@ class Life(RuleBasedStateMachine):
     def enqueue(self, job_id: str, once: bool) -> None:
         model = self.model
         data = encode(payload("f", (), {}, enqueued_ms=1, meta=meta_of(job_id)))
-        (answer,) = self.await_(self.scripts.enqueue([EnqueueSpec(job_id, data, once=once)]))
+        ((_, answer, _),) = self.await_(self.scripts.enqueue([EnqueueSpec(job_id, data, once=once)]))
         if job_id in model.jobs:
             expected = "waiting"
         elif job_id in model.results:

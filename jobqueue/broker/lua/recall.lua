@@ -1,8 +1,8 @@
 -- Answer again with what a worker holds by claims whose answers never reached it; those leases begin anew.
 -- KEYS  1 queue  2 abort
 -- ARGV  1 lease in ms  2 token prefix of those claims  3 the last fence that reached the worker
---       4 job prefix  5 in-progress prefix  6 retry prefix
--- out   as claim.lua's; the fence is that of the newest job, and a job's score is now
+--       4 job prefix  5 in-progress prefix  6 retry prefix  7 prefix of this queue's own keys, "" where it has none
+-- out   as claim.lua's; the fence is that of the newest job, a job's score is now, the number of the rules -1
 --
 -- A running job's score is the end of its lease, so only ids due within one lease can be the worker's. This walks them
 -- all, which is why only a lost answer leads here.
@@ -22,7 +22,9 @@ for from = 1, #ids, 1000 do
       fence = math.max(fence, mine)
       local abort = redis.call('ZSCORE', KEYS[2], id) and 1 or 0
       local attempt = tonumber(redis.call('GET', ARGV[6] .. id)) or 1
-      jobs[#jobs + 1] = {id, tostring(now), redis.call('GET', ARGV[4] .. id), attempt, token, abort}
+      local traits = ARGV[7] ~= '' and redis.call('HGET', ARGV[7] .. 'traits', id)
+      local lane = traits and traits:match('^[^\30]*')
+      jobs[#jobs + 1] = {id, tostring(now), redis.call('GET', ARGV[4] .. id), attempt, token, abort, lane}
     end
   end
 end
@@ -30,4 +32,4 @@ for _, job in ipairs(jobs) do
   redis.call('SET', ARGV[5] .. job[1], job[5], 'PX', lease)
   redis.call('ZADD', KEYS[1], 'XX', now + lease, job[1])
 end
-return {now, -1, 0, fence, unpack(jobs)}
+return {now, -1, 0, fence, -1, -1, unpack(jobs)}

@@ -1,3 +1,4 @@
+-- with lanes
 -- Record the outcomes of a group of jobs, each only if it is still its worker's: the lease is held under its token, or
 -- has run out while Redis was away and nobody has claimed the job since, which would have counted an attempt.
 -- KEYS  1 queue  2 abort  [3 events  4 counters  5 retries  6 dead  7 dead index  8 outbox]
@@ -14,12 +15,16 @@
 --       delay       ms from now until it is due again, or  at  absolute ms
 --         refund        true: the attempt doesn't count
 --         error         bytes shown as the last error while it waits
+--       pieces      flat list of stream id and bytes of the pieces that its partial result lacks; that expires with the
+--                   result, and ttl_pieces ms from now when the job isn't over
 --       event       {kind, id, data}      count  field of the counters
 --       retry, dead, outbox   flat lists of fields of a stream entry; payload: bytes that the dead letter keeps
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local job, in_progress, retry, result, own = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+--         ttl_buried    ms for which the dead letter keeps the job's checkpoint
+begin(ARGV[5], KEYS[1], ARGV[2])
+local job, retry, result = ARGV[1], ARGV[3], ARGV[4]
 local streams = KEYS[3] ~= nil
+local traited = streams and redis.call('EXISTS', own .. 'traits') == 1
+local counted = streams and (traited or redis.call('EXISTS', own .. 'using:queue') == 1)
 local aborting = redis.call('ZCARD', KEYS[2]) > 0
 
 local ops = cmsgpack.unpack(ARGV[6])
@@ -44,9 +49,22 @@ for i, op in ipairs(ops) do
       local fields = op.dead
       fields[#fields + 1], fields[#fields + 2] = 'payload', redis.call('GET', job .. id) or ''
       redis.call('HSET', KEYS[7], id, redis.call('XADD', KEYS[6], '*', unpack(fields)))
+      if redis.call('EXISTS', own .. 'checkpoint:' .. id) == 1 then
+        -- Out of the way of another job that gets this id, and to where a replay finds it.
+        redis.call('RENAME', own .. 'checkpoint:' .. id, own .. 'buried:' .. id)
+        redis.call('PEXPIRE', own .. 'buried:' .. id, op.ttl_buried)
+      else
+        redis.call('DEL', own .. 'buried:' .. id)  -- an older letter's
+      end
     end
+    local traits = traited and traits_of(id)
+    if counted then release(id, traits) end
     if op.finish then
       over[#over + 1] = id
+      if traits then
+        free_unique(id, traits)
+        redis.call('HDEL', own .. 'traits', id)
+      end
       if op.result then
         if op.ttl > 0 then
           redis.call('SET', result .. id, op.result, 'PX', op.ttl)
@@ -58,14 +76,31 @@ for i, op in ipairs(ops) do
       gone[#gone + 1], gone[#gone + 2] = job .. id, retry .. id
       if streams then
         gone[#gone + 1], gone[#gone + 2] = own .. 'progress:' .. id, own .. 'error:' .. id
+        gone[#gone + 1] = own .. 'checkpoint:' .. id
         if op.once then redis.call('PEXPIRE', own .. 'once:' .. id, op.ttl_once) end
       end
       if aborting then redis.call('ZREM', KEYS[2], id) end
     else
       gone[#gone + 1] = in_progress .. id
       redis.call('ZADD', KEYS[1], 'XX', op.at or (now + op.delay), id)
+      if op.lane then
+        traits = traits or {priority = 0, until_ = '', unique = ''}
+        traits.lane = op.lane
+        set_traits(id, traits)
+      end
       if op.refund then redis.call('DECR', retry .. id) end
       if op.error then redis.call('SET', own .. 'error:' .. id, op.error) end
+    end
+    if op.pieces then
+      local partial = own .. 'partial:' .. id
+      for n = 1, #op.pieces, 2 do  -- one that is there already is refused
+        redis.pcall('XADD', partial, 'MAXLEN', 1000, op.pieces[n], 'p', op.pieces[n + 1])
+      end
+      if op.finish and op.result and op.ttl == 0 then
+        redis.call('PERSIST', partial)
+      else
+        redis.call('PEXPIRE', partial, not op.finish and op.ttl_pieces or op.result and op.ttl or 0)
+      end
     end
     if op.retry then redis.call('XADD', KEYS[5], 'MAXLEN', '~', 10000, '*', unpack(op.retry)) end
     if op.outbox then redis.call('XADD', KEYS[8], '*', unpack(op.outbox)) end

@@ -16,7 +16,7 @@ _LATER_S: Final = 24 * 3600.0
 _FILL: Final = 250_000
 _WINDOW_S: Final = 60.0
 WINDOWS: Final = 3
-ROUNDS: Final = 4
+ROUNDS: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
