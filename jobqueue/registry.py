@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from arq.cron import CronJob, cron
 from arq.worker import Function, func
 
+from jobqueue.binding import Handler, bind, task_taken
 from jobqueue.errors import ConfigError
 from jobqueue.queues import Queue
 from jobqueue.retry import RetryPolicy
+from jobqueue.typed import Task
 
-Handler = Callable[..., Coroutine[Any, Any, Any]]
+__all__ = ["Handler", "QueuePlan", "plan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,19 +23,19 @@ class QueuePlan:
 
     queue: Queue
     functions: tuple[Function, ...]
-    cron_jobs: tuple[CronJob, ...]
     policies: Mapping[str, RetryPolicy]
+    versions: Mapping[str, int]
+    """Of the declared job types: the newest version of the payload that their handlers read."""
 
 
-Clock = Mapping[str, Mapping[str, Any]]
-"""Job type -> the time fields of `arq.cron.cron` at which it is enqueued by itself, such as ``{"second": 0}``."""
+def plan(queue: Queue, handlers: Mapping[str, Handler], tasks: Iterable[type[Task[Any]]] = ()) -> QueuePlan:
+    """Join a queue's configuration with its handlers, and with the tasks that declare what these are given.
 
-
-def plan(queue: Queue, handlers: Mapping[str, Handler], clock: Clock | None = None) -> QueuePlan:
-    """Join a queue's configuration with its handlers, and with the clock that starts some of them.
+    A task that a handler takes, by its annotation, needn't be among ``tasks``. Without one, a handler gets whatever
+    arguments come.
 
     Raises:
-        ConfigError: a job type has no handler, or a handler no job type; names each.
+        ConfigError: a job type has no handler, or a handler no job type, or takes another's task; names each.
     """
     missing = sorted(queue.jobs.keys() - handlers.keys())
     unconfigured = sorted(handlers.keys() - queue.jobs.keys())
@@ -45,23 +46,35 @@ def plan(queue: Queue, handlers: Mapping[str, Handler], clock: Clock | None = No
                 [f"{name} has no handler" for name in missing] + [f"{name} is not configured" for name in unconfigured]
             )
         )
+    declared = _declared(queue, handlers, tasks)
+    bound = {name: bind(handlers[name], task) for name, task in declared.items()}
     functions = tuple(
         func(
-            handlers[name], name=name, timeout=job.timeout_s, keep_result=job.keep_result_s,
+            bound.get(name, handlers[name]), name=name, timeout=job.timeout_s, keep_result=job.keep_result_s,
             max_tries=job.policy.max_attempts,
         )
         for name, job in queue.jobs.items()
     )  # fmt: skip
-    ticks = tuple(
-        cron(
-            handlers[name], name=name, timeout=queue.jobs[name].timeout_s, keep_result=queue.jobs[name].keep_result_s,
-            max_tries=queue.jobs[name].policy.max_attempts, **when,
-        )
-        for name, when in (clock or {}).items()
-    )  # fmt: skip
     return QueuePlan(
         queue=queue,
         functions=functions,
-        cron_jobs=ticks,
         policies={name: job.policy for name, job in queue.jobs.items()},
+        versions={name: task.declared.version for name, task in declared.items()},
     )
+
+
+def _declared(
+    queue: Queue, handlers: Mapping[str, Handler], tasks: Iterable[type[Task[Any]]]
+) -> dict[str, type[Task[Any]]]:
+    """Job type -> its task, as far as one is declared."""
+    found = {task.declared.function: task for task in tasks if task.declared.queue == queue.name}
+    for name, handler in handlers.items():
+        if (task := task_taken(handler)) is None:
+            continue
+        declared = getattr(task, "declared", None)
+        if declared is None or (declared.queue, declared.function) != (queue.name, name):
+            raise ConfigError(
+                f"the handler of {name!r} on queue {queue.name!r} takes a {task.__name__}: it declares another job type"
+            )
+        found[name] = task
+    return {name: task for name, task in found.items() if name in handlers}

@@ -28,6 +28,8 @@ from jobqueue.broker.durable import demand
 from jobqueue.broker.keys import QueueKeys, queue_name
 from jobqueue.broker.remedy import look_at, remedy
 from jobqueue.client import Client
+from jobqueue.duties.limits import configuring
+from jobqueue.duties.scheduler import scheduling
 from jobqueue.engine.features import Features
 from jobqueue.engine.fleet import run_workers
 from jobqueue.engine.slots import Slots
@@ -35,14 +37,16 @@ from jobqueue.engine.worker import Worker
 from jobqueue.errors import ConfigError, Unavailable
 from jobqueue.flows import Flow, FlowState
 from jobqueue.job import decode, encode
+from jobqueue.payloads import TASKS
 from jobqueue.ports import Services
+from jobqueue.scheduling import Schedule
 from jobqueue.telemetry import logs
 
 logger = structlog.get_logger(__name__)
 
 HANDLERS: Final[dict[str, dict[str, registry.Handler]]] = {
-    "ingest": {"ingest_document": ingest.ingest_document},
-    "ocr": {"ocr_document": ocr.ocr_document},
+    "ingest": {"ingest_document": ingest.ingest_document, "plan_pages": ingest.plan_pages},
+    "ocr": {"ocr_document": ocr.ocr_document, "ocr_pages": ocr.ocr_pages, "join_pages": ocr.join_pages},
     "llm": {
         "extract_terms": llm.extract_terms,
         "summarise_contract": llm.summarise_contract,
@@ -59,13 +63,8 @@ HANDLERS: Final[dict[str, dict[str, registry.Handler]]] = {
 """Queue -> job type -> the coroutine that runs it."""
 
 
-CLOCK: Final[registry.Clock] = {
-    "roll_up_metrics": {"second": 0},
-    "resubmit": {"second": 15},
-    "check_health": {"second": 30},
-    "expire": {"minute": 17, "second": 45},
-}
-"""When the ``system`` queue's job types run by themselves (UTC)."""
+SCHEDULER: Final = "system"
+"""The queue whose workers enqueue the ticks of all schedules."""
 
 
 def adopt_arq() -> None:
@@ -104,7 +103,7 @@ def worker_settings(
 ) -> dict[str, Any]:
     """The keyword arguments of the worker of one queue, by short name; ``open_`` gives its handlers their services."""
     full_name = queue_name(name)
-    plan = registry.plan(all_queues[name], HANDLERS[name], CLOCK if name == "system" else None)
+    plan = registry.plan(all_queues[name], HANDLERS[name], TASKS)
     cluster = config.redis_url != settings.EMBEDDED and parse(config.redis_url).cluster
     stack = AsyncExitStack()
     record_end: Any = None
@@ -114,7 +113,10 @@ def worker_settings(
         services = await stack.enter_async_context(open_())
         record_end = flow_recorder(services.records)
         ctx["services"] = services
-        ctx["queues"] = Client(ctx["redis"], all_queues)
+        ctx["queues"] = client = Client(ctx["redis"], all_queues)
+        await stack.enter_async_context(configuring(client.control(name), all_queues[name].limits))
+        if name == SCHEDULER:
+            await stack.enter_async_context(scheduling(client.schedules, _SCHEDULES))
 
     async def on_shutdown(_ctx: dict[Any, Any]) -> None:
         await stack.aclose()
@@ -124,7 +126,6 @@ def worker_settings(
 
     return {
         "functions": list(plan.functions),
-        "cron_jobs": list(plan.cron_jobs),
         "queue_name": full_name,
         "redis_settings": _redis_settings(config),
         "health_check_key": QueueKeys(full_name, cluster=cluster).health_check,
@@ -142,6 +143,7 @@ def worker_settings(
             worker_name=config.worker_name,
             lease_s=config.lease_s,
             policies=plan.policies,
+            versions=plan.versions,
             on_flow_ended=on_flow_ended,
         ),
     }
@@ -191,15 +193,15 @@ async def run_fleet(names: Sequence[str]) -> None:
         await run_workers(workers)
 
 
-def _load() -> tuple[settings.Settings, dict[str, queues.Queue]]:
+def _load() -> tuple[settings.Settings, dict[str, queues.Queue], dict[str, Schedule]]:
     try:
         config = settings.load()
-        return config, queues.load(config.queues_file)
+        return config, queues.load(config.queues_file), queues.load_schedules(config.queues_file)
     except ConfigError as exc:
         raise SystemExit(f"jobqueue: {exc}") from exc  # one line for the operator of `arq`, not a traceback
 
 
-_CONFIG, _QUEUES = _load()
+_CONFIG, _QUEUES, _SCHEDULES = _load()
 logs.configure(_CONFIG.log_level)
 logging.getLogger("arq").setLevel(_CONFIG.log_level)
 adopt_arq()
