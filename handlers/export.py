@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from handlers.context import Ctx, progress, services
 from handlers.rendering import labels
 from jobqueue.errors import InvalidInput
+from jobqueue.payloads import ExportOutcome, ExportReport, ReportFormat
 from jobqueue.ports import AuditEntry, Blob, ContractRecord, FileRecord, Limits, Services
 from jobqueue.tasks import DocumentText, Report
 
-RENDERERS: Final = {
+RENDERERS: Final[dict[ReportFormat, str]] = {
     "pdf": "handlers.rendering.pdf:render_pdf",
     "docx": "handlers.rendering.word:render_docx",
 }
@@ -33,30 +33,21 @@ _MADE_BY: Final = {
 }
 
 
-async def export_report(
-    ctx: Ctx,
-    *,
-    tenant_id: str,
-    contract_id: str,
-    formats: Sequence[str] = ("pdf", "docx"),
-) -> dict[str, Any]:
+async def export_report(ctx: Ctx, task: ExportReport) -> ExportOutcome:
     """Write a contract's report in each of ``formats``, store the files, and note their keys with the contract.
 
     Run again on an unchanged contract, it stores the same bytes under the same keys.
 
-    Returns:
-        ``reports`` (format -> blob key) and ``size_bytes`` (format -> size).
-
     Raises:
-        InvalidInput: an unknown format, or a part of the contract that is still missing; says what to do.
+        InvalidInput: a part of the contract is still missing; says what to do.
         LimitExceeded: rendering took too much time, memory or disk.
         NotFound: the tenant has no such contract.
     """
-    wanted = _checked(formats)
     world = services(ctx)
+    wanted = list(dict.fromkeys(task.formats))
     async with world.records.unit() as unit:
-        contract = await unit.get_contract(tenant_id, contract_id)
-        file = await unit.get_file(tenant_id, contract.file_id)
+        contract = await unit.get_contract(task.tenant_id, task.contract_id)
+        file = await unit.get_file(task.tenant_id, contract.file_id)
     report = (await _assemble(world, file, contract)).model_dump(mode="json")
     blobs: dict[str, Blob] = {}
     # The directory goes with the block, also when the job is cancelled or the child was killed at half a file.
@@ -65,23 +56,14 @@ async def export_report(
             await progress(ctx, done, len(wanted), f"writing {name}")
             path = Path(directory) / f"report.{name}"
             await world.sandbox.run(RENDERERS[name], report, str(path), limits=RENDER_LIMITS)
-            blobs[name] = await world.blobs.put_file(f"{tenant_id}/contracts/{contract_id}/report.{name}", path)
+            key = f"{task.tenant_id}/contracts/{task.contract_id}/report.{name}"
+            blobs[name] = await world.blobs.put_file(key, path)
     await _record(world, contract, blobs)
     await progress(ctx, len(wanted), len(wanted), "done")
-    return {
-        "reports": {name: blob.key for name, blob in blobs.items()},
-        "size_bytes": {name: blob.size_bytes for name, blob in blobs.items()},
-    }
-
-
-def _checked(formats: Sequence[str]) -> list[str]:
-    allowed = ", ".join(RENDERERS)
-    if isinstance(formats, str) or not formats:
-        raise InvalidInput(f"formats must be a list of one or more of: {allowed}")
-    unknown = [name for name in formats if name not in RENDERERS]
-    if unknown:
-        raise InvalidInput(f"reports can't be written as {', '.join(map(repr, unknown))}; allowed formats: {allowed}")
-    return list(dict.fromkeys(formats))
+    return ExportOutcome(
+        reports={name: blob.key for name, blob in blobs.items()},
+        size_bytes={name: blob.size_bytes for name, blob in blobs.items()},
+    )
 
 
 async def _assemble(world: Services, file: FileRecord, contract: ContractRecord) -> Report:

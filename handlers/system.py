@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import time
 from collections.abc import Coroutine
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, cast
 
+from handlers.answers import KIND as ANSWERS
 from handlers.context import Ctx, services
 from jobqueue.errors import JobqueueError, Unavailable
 from jobqueue.flows import Flow
@@ -21,10 +23,19 @@ from jobqueue.ports import BlobStore, Services, TaskQueue
 TEMP_FILE_AGE_S: Final = 86_400.0
 """A temporary file untouched for so long belongs to nobody: no job may run for a day."""
 TASK_AGE: Final = timedelta(days=90)
+ANSWER_AGE: Final = timedelta(days=30)
+"""How long a model's answer may be used again; what came of it stays with its contract."""
 PROBE_S: Final = 10.0
 """How long a component may take to answer a health probe."""
 FREE_UPLOADS: Final = 5
 """There must be disk space for so many more of the largest uploads."""
+ORPHAN_AGE_S: Final = 86_400.0
+"""An upload that no row names after so long: its server died between storing it and committing its rows."""
+MAX_ORPHANS: Final = 1_000
+ORPHANS_S: Final = 60.0
+"""The longest that one run looks for them."""
+_UPLOAD: Final = re.compile(r"([^/]+)/files/([^/]+)/original")
+_BATCH: Final = 500
 
 
 UNQUEUED_AGE: Final = timedelta(minutes=1)
@@ -32,17 +43,24 @@ UNQUEUED_AGE: Final = timedelta(minutes=1)
 
 
 async def expire(ctx: Ctx) -> dict[str, int]:
-    """Remove what nobody needs any more: old temporary files, cut-off uploads, long-finished tasks.
+    """Remove what nobody needs any more: old temporary files, cut-off uploads, models' answers, long-finished tasks.
 
     Returns:
-        How many of each: ``temp_files``, ``partial_blobs``, ``tasks``.
+        How many of each: ``temp_files``, ``partial_blobs``, ``orphan_blobs``, ``answers``, ``tasks``.
     """
     bundle = services(ctx)
     temp_files = await asyncio.to_thread(_remove_older, bundle.temp_dir, time.time() - TEMP_FILE_AGE_S)
     partial_blobs = await bundle.blobs.sweep_partial(TEMP_FILE_AGE_S)
+    answers = await bundle.blobs.sweep(ANSWERS, ANSWER_AGE.total_seconds())
     async with bundle.records.unit() as unit:
         tasks = await unit.prune(finished_before=datetime.now(UTC) - TASK_AGE)
-    return {"temp_files": temp_files, "partial_blobs": partial_blobs, "tasks": tasks}
+    return {
+        "temp_files": temp_files,
+        "partial_blobs": partial_blobs,
+        "orphan_blobs": await _remove_orphans(bundle),
+        "answers": answers,
+        "tasks": tasks,
+    }
 
 
 async def resubmit(ctx: Ctx) -> dict[str, int]:
@@ -130,6 +148,35 @@ async def _probe_disk(bundle: Services) -> None:
         raise Unavailable(
             f"{free / 1e6:,.0f} MB are free at {bundle.temp_dir}, and {needed / 1e6:,.0f} MB should be: free some space"
         )
+
+
+async def _remove_orphans(bundle: Services) -> int:
+    """Remove uploads that no file's row names; so many, or for so long, at most: the next run goes on."""
+    removed = 0
+    batch: dict[str, tuple[str, str]] = {}
+
+    async def sweep() -> int:
+        async with bundle.records.unit() as unit:
+            named = await unit.named_blobs(list(batch.values()))
+        orphans = [key for key in batch if key not in named]
+        batch.clear()
+        for key in orphans:
+            await bundle.blobs.delete(key)
+        return len(orphans)
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ORPHANS_S):
+            async for key in bundle.blobs.keys("", older_than_s=ORPHAN_AGE_S):
+                if (upload := _UPLOAD.fullmatch(key)) is None:
+                    continue
+                batch[key] = (upload[1], upload[2])
+                if len(batch) == _BATCH:
+                    removed += await sweep()
+                if removed >= MAX_ORPHANS:
+                    break
+            if batch:
+                removed += await sweep()
+    return removed
 
 
 def _remove_older(directory: Path, limit: float) -> int:

@@ -7,8 +7,10 @@ Its promise ends where that of every lease does: a holder that was stopped for l
 only when it runs again, and may be in the middle of a write. So each holder has a number greater than all before it,
 ``held.fence``; whatever the lock protects should refuse a number smaller than the greatest it has seen.
 
-The numbers are kept by Redis: of a server that crashes with ``appendfsync everysec`` the last second is lost, and a
-number of that second may be given out again.
+The numbers are kept by Redis, and one that a crash or a failover made it forget would be given out again. With
+JOBQUEUE_DURABLE a holder gets its number only when that can't happen any more; without, the last second of a server
+with ``appendfsync everysec`` can be lost. Renewals never wait: of one that is lost with its server, all that remains is
+a lease that ends earlier there than its holder thinks, which is what the numbers are for.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from typing import Any, Final
 import structlog
 from redis.exceptions import RedisError
 
-from jobqueue.broker.failover import REFUSALS
+from jobqueue.broker.durable import CONFIRM_S, Unconfirmed
 from jobqueue.broker.keys import LockKeys, valid_id
+from jobqueue.broker.remedy import refusal
 from jobqueue.broker.scripts import LockScripts
 from jobqueue.errors import InvalidInput, LeaseLost, Transient, Unavailable
 from jobqueue.job import new_id
@@ -65,9 +68,9 @@ class Lock:
         wait_s: how long to wait for it; 0: not at all, None: for ever.
 
     Raises:
-        InvalidInput: the name or the lease is unusable.
+        InvalidInput: the name or the lease is unusable; with JOBQUEUE_DURABLE, on entering, a lease below 3 s.
         Transient: on entering: somebody else has held it for all of ``wait_s``.
-        Unavailable: on entering: Redis hasn't answered within ``wait_s``.
+        Unavailable: on entering: Redis hasn't answered, or its write wasn't durable, within ``wait_s``.
         LeaseLost: out of the block: somebody else may hold the lock now.
     """
 
@@ -112,26 +115,35 @@ class Lock:
 
     async def _acquire(self) -> int:
         give_up = None if self._wait_s is None else time.monotonic() + self._wait_s
+        durably = getattr(self._redis, "durable", "off") != "off"
+        if durably and self._lease_s < CONFIRM_S:
+            raise InvalidInput(
+                f"lock {self._keys.name!r}: a lease of {self._lease_s:g} s could end before it is durable: give it "
+                f"{CONFIRM_S:g} s at least, or a pool without JOBQUEUE_DURABLE"
+            )
         while True:
             away: Exception | None = None
             left_s = _AWAY_S
-            sent = time.monotonic()
             try:
-                async with asyncio.timeout(_ANSWER_S):
-                    fence, left_ms = await self._scripts.acquire(self._token, lease_ms=self._lease_ms)
-                if fence:
-                    self._until = sent + self._lease_s
+                fence, left_ms = await self._ask()
+                if fence and durably:  # once more, and only by the one that got it: waiting for a disk takes its time
+                    fence, left_ms = await self._ask(durably=True)
+                if fence and time.monotonic() < self._until:
                     return fence
-                left_s = left_ms / 1000
-            except (RedisError, OSError) as exc:
-                for refusal in (exc, exc.__cause__):  # redis-py wraps it when it comes over a Unix socket
-                    if isinstance(refusal, REFUSALS):
-                        raise refusal from None  # waiting doesn't mend credentials
+                left_s = left_ms / 1000 or _AWAY_S
+            except (RedisError, OSError, Unconfirmed) as exc:
+                if (refused := refusal(exc)) is not None:
+                    raise refused from None  # waiting doesn't mend credentials
                 away = exc
             rest_s = left_s if give_up is None else min(left_s, give_up - time.monotonic())
             if rest_s <= 0:
                 raise self._in_vain(away) from away
             await (self._wake(rest_s) if away is None else asyncio.sleep(rest_s))
+
+    async def _ask(self, *, durably: bool = False) -> tuple[int, int]:
+        self._until = time.monotonic() + self._lease_s
+        async with asyncio.timeout(_ANSWER_S + CONFIRM_S if durably else _ANSWER_S):
+            return await self._scripts.acquire(self._token, lease_ms=self._lease_ms, durably=durably)
 
     async def _wake(self, rest_s: float) -> None:
         """Wait until the holder releases the lock to this waiter, its lease ends, or it is time to look again."""
@@ -145,6 +157,8 @@ class Lock:
     def _in_vain(self, away: Exception | None) -> Transient:
         name, wait = self._keys.name, f"{self._wait_s or 0:g} s"
         if away is not None:
+            if isinstance(away, Unconfirmed):
+                return Unavailable(f"lock {name!r}: not durable within {wait} ({away}): see JOBQUEUE_DURABLE")
             return Unavailable(f"lock {name!r}: Redis hasn't answered within {wait} ({away}): see JOBQUEUE_REDIS_URL")
         return Transient(f"lock {name!r} is still held by somebody else after {wait}: try again, or wait longer")
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
+from jobqueue.broker.failover import REFUSALS
+from jobqueue.errors import JobqueueError, Unavailable
 from jobqueue.settings import TlsFiles
 
 _WRONG_NAME: Final = frozenset({62, 64})  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and …_IP_ADDRESS_MISMATCH
@@ -20,8 +24,7 @@ def remedy(error: BaseException) -> str | None:
     'mend the user and password in JOBQUEUE_REDIS_URL'
     >>> remedy(ConnectionResetError())
     """
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _causes(error):
         match cause:
             case ssl.SSLCertVerificationError():
                 return _certificate(cause.verify_code)
@@ -31,8 +34,36 @@ def remedy(error: BaseException) -> str | None:
                 return "give Redis's user the rights that 'jobqueue acl' prints"
             case AuthenticationError():
                 return "mend the user and password in JOBQUEUE_REDIS_URL"
-        cause = cause.__cause__ or cause.__context__  # redis-py wraps what it meets, and not always with a cause
     return None
+
+
+def refusal(error: BaseException) -> RedisError | None:
+    """The server's refusal of a user, a password or a right that an error is, or hides; waiting doesn't mend it."""
+    return next((cause for cause in _causes(error) if isinstance(cause, REFUSALS)), None)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what led to it: redis-py wraps what it meets while connecting, and not always with a cause."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn redis-py's errors into ours.
+
+    Raises:
+        Unavailable: Redis doesn't answer as it should; says what to do.
+    """
+    try:
+        yield
+    except JobqueueError:
+        raise
+    except (RedisError, ConnectionError) as exc:
+        to_do = remedy(exc) or "see JOBQUEUE_REDIS_URL"
+        raise Unavailable(f"Redis doesn't answer as it should ({exc}): {to_do}") from exc
 
 
 def look_at(url: str, tls: TlsFiles) -> str:

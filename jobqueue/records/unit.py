@@ -17,6 +17,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -33,7 +34,7 @@ _SET_PARTS: Final = frozenset({"text_key", "extraction", "summary", "analysis"})
 _MERGED_PARTS: Final = frozenset({"usage", "reports"})
 _MAX_ROWS: Final = 1_000
 _MAX_ERROR_CHARS: Final = 16_000
-_FAILED, _SUCCEEDED = "failed", "succeeded"
+_ACCEPTED, _FAILED, _SUCCEEDED = "accepted", "failed", "succeeded"
 
 
 class SqlUnit:
@@ -55,6 +56,10 @@ class SqlUnit:
         result = await self._run(update(files).where(_key(files, file.tenant_id, file.id)).values(to_row(file)))
         if not result.rowcount:
             raise _missing(files, file.id)
+
+    async def named_blobs(self, file_ids: Sequence[tuple[str, str]]) -> set[str]:
+        rows = await self._run(select(files.c.blob_key).where(tuple_(files.c.tenant_id, files.c.id).in_(file_ids)))
+        return set(rows.scalars())
 
     # ── contracts ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -101,6 +106,11 @@ class SqlUnit:
             may_end = or_(may_end, tasks.c.state == _FAILED)
         end = {"state": state, "error": error and error[:_MAX_ERROR_CHARS], "finished_at": at}
         await self._run(update(tasks).where(_key(tasks, tenant_id, task_id), may_end).values(end))
+
+    async def reopen_task(self, tenant_id: str, task_id: str) -> None:
+        end = {"state": _ACCEPTED, "error": None, "finished_at": None}
+        if not (await self._run(update(tasks).where(_key(tasks, tenant_id, task_id)).values(end))).rowcount:
+            raise _missing(tasks, task_id)
 
     async def unfinished_tasks(self, *, created_before: datetime, limit: int = 500) -> Sequence[TaskRecord]:
         unfinished = select(tasks).where(tasks.c.finished_at.is_(None), tasks.c.created_at < created_before)

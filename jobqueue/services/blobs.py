@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from errno import EDQUOT, ENOSPC
@@ -114,6 +115,9 @@ class DirectoryStore:
         """
         return await self._io(remove_older, self._root / _PARTIAL, older_than_s)
 
+    async def sweep(self, kind: str, older_than_s: float) -> int:
+        return await self._io(self._sweep, kind, older_than_s)
+
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def stream(self, key: str, *, chunk_bytes: int = 1 << 18) -> AsyncIterator[bytes]:
@@ -137,13 +141,14 @@ class DirectoryStore:
     async def exists(self, key: str) -> bool:
         return await self._io(lambda: self._path(key).is_file())
 
-    async def keys(self, prefix: str) -> AsyncIterator[str]:
+    async def keys(self, prefix: str, *, older_than_s: float | None = None) -> AsyncIterator[str]:
         if not _PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/")):
             raise InvalidInput(f"{prefix[:80]!r} is not the beginning of a storage key")
+        limit = None if older_than_s is None else time.time() - older_than_s
         pending = [prefix.rpartition("/")[0]]
         while pending:  # a directory at a time: memory stays bounded by the largest
             folder = pending.pop()
-            objects, folders = await self._io(self._scan, folder)
+            objects, folders = await self._io(self._scan, folder, limit)
             for key in objects:
                 if key.startswith(prefix):
                     yield key
@@ -197,8 +202,15 @@ class DirectoryStore:
                 parent.rmdir()
         return True
 
-    def _scan(self, folder: str) -> tuple[list[str], list[str]]:
-        """The keys of the objects right below ``folder``, and of its folders."""
+    def _sweep(self, kind: str, older_than_s: float) -> int:
+        removed = 0
+        for tenant in self._scan("")[1]:
+            with suppress(*_NO_OBJECT, Conflict):  # a link, which isn't followed
+                removed += remove_older(self._path(f"{tenant}/{kind}"), older_than_s)
+        return removed
+
+    def _scan(self, folder: str, limit: float | None = None) -> tuple[list[str], list[str]]:
+        """The keys of the objects right below ``folder``, put before ``limit`` (epoch seconds), and of its folders."""
         objects: list[str] = []
         folders: list[str] = []
         directory = self._path(folder) if folder else self._root
@@ -208,7 +220,9 @@ class DirectoryStore:
                 if not _SEGMENT.fullmatch(entry.name):  # not ours: no key can name it
                     continue
                 if entry.is_file(follow_symlinks=False):
-                    objects.append(lead + entry.name)
+                    with suppress(FileNotFoundError):  # deleted meanwhile
+                        if limit is None or entry.stat(follow_symlinks=False).st_mtime < limit:
+                            objects.append(lead + entry.name)
                 elif entry.is_dir(follow_symlinks=False) and lead + entry.name != _PARTIAL:
                     folders.append(lead + entry.name)
         return objects, folders
