@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+from handlers.answers import ModelT, Question, answered
 from handlers.context import Ctx, progress, services
 from jobqueue.errors import InvalidInput
-from jobqueue.ports import AuditEntry, ContractModel
-from jobqueue.tasks import Analysis, DocumentText, Extraction, Model, Summary, Usage
+from jobqueue.ports import AuditEntry
+from jobqueue.tasks import Analysis, DocumentText, Extraction, Summary
 
 MAX_TEXT_BYTES: Final = 64_000_000
 _PAST: Final = {"extract": "extracted", "summarise": "summarised", "analyse": "analysed"}
 
-ModelT = TypeVar("ModelT", bound=Model)
-_Ask = Callable[[ContractModel, DocumentText], Awaitable[tuple[ModelT, Usage]]]
+_EXTRACT: Final = Question(step="extract", answer=Extraction, ask=lambda model, text: model.extract(text))
+_SUMMARISE: Final = Question(step="summarise", answer=Summary, ask=lambda model, text: model.summarise(text))
+_ANALYSE: Final = Question(step="analyse", answer=Analysis, ask=lambda model, text: model.analyse(text))
 
 
 async def extract_terms(ctx: Ctx, *, tenant_id: str, contract_id: str) -> dict[str, Any]:
@@ -29,9 +30,7 @@ async def extract_terms(ctx: Ctx, *, tenant_id: str, contract_id: str) -> dict[s
         NotFound: no such contract of this tenant.
         Transient, RefusedRequest: as the provider says.
     """
-    found: Extraction = await _run(
-        ctx, tenant_id, contract_id, step="extract", part="extraction", ask=lambda model, text: model.extract(text)
-    )
+    found = await _run(ctx, tenant_id, contract_id, _EXTRACT, part="extraction")
     facts = [
         {"kind": fact.kind, "value": fact.value, "page": fact.quote.page, "confidence": fact.confidence}
         for fact in found.facts
@@ -41,31 +40,30 @@ async def extract_terms(ctx: Ctx, *, tenant_id: str, contract_id: str) -> dict[s
 
 async def summarise_contract(ctx: Ctx, *, tenant_id: str, contract_id: str) -> dict[str, Any]:
     """Summarise the contract; returns the summary's length and its number of key points. Raises as `extract_terms`."""
-    found: Summary = await _run(
-        ctx, tenant_id, contract_id, step="summarise", part="summary", ask=lambda model, text: model.summarise(text)
-    )
+    found = await _run(ctx, tenant_id, contract_id, _SUMMARISE, part="summary")
     return {"characters": len(found.text), "key_points": len(found.key_points)}
 
 
 async def analyse_contract(ctx: Ctx, *, tenant_id: str, contract_id: str) -> dict[str, Any]:
     """Check the contract's clauses; returns counts of clauses, missing ones and findings. Raises as `extract_terms`."""
-    found: Analysis = await _run(
-        ctx, tenant_id, contract_id, step="analyse", part="analysis", ask=lambda model, text: model.analyse(text)
-    )
+    found = await _run(ctx, tenant_id, contract_id, _ANALYSE, part="analysis")
     present = sum(clause.present for clause in found.clauses)
     return {"clauses": present, "missing": len(found.clauses) - present, "findings": len(found.findings)}
 
 
-async def _run(ctx: Ctx, tenant_id: str, contract_id: str, *, step: str, part: str, ask: _Ask[ModelT]) -> ModelT:
-    """Load the text, ask the provider, keep the answer.
+async def _run(ctx: Ctx, tenant_id: str, contract_id: str, question: Question[ModelT], *, part: str) -> ModelT:
+    """Load the text, ask the provider unless the answer is there, keep it with the contract.
 
-    Running it again replaces the same part with a new answer, so a job that is retried does no harm.
+    Running it again replaces the same part with the same answer, so a job that is retried does no harm and costs no
+    further call.
     """
-    model, records = services(ctx).model, services(ctx).records
+    model, records, step = services(ctx).model, services(ctx).records, question.step
     await progress(ctx, 0, 2, "reading the text")
     text = await _text(ctx, tenant_id, contract_id)
     await progress(ctx, 1, 2, f"asking {model.name}")
-    answer, usage = await ask(model, text)
+    answer, usage = await answered(
+        question, model, text, blobs=services(ctx).blobs, tenant_id=tenant_id, contract_id=contract_id
+    )
     entry = AuditEntry(
         tenant_id=tenant_id,
         actor="worker:llm",

@@ -1,31 +1,29 @@
-"""``GET /api/tasks/{id}/events``: a task's life as server-sent events (WHATWG HTML, section 9.2).
+"""``GET /api/tasks/{id}/events``: a task's life as server-sent events.
 
 ``event: status`` carries the whole view as JSON, so a reader may miss any but the last; that is what a slow reader
 does: each stream keeps only the newest view for its writer, and one that doesn't drain for `idle_timeout_s` is cut.
-The last view is followed by ``event: end``.
+The last view is followed by ``event: end``. An event's id is a mark of its view: a reader that comes back with it in
+``Last-Event-ID`` isn't sent what it has seen.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections.abc import AsyncIterator
-from typing import Final
 
 import structlog
 from aiohttp import web
 
 from jobqueue.errors import JobqueueError
-from jobqueue.server.context import Deps, caller, deps
+from jobqueue.server.context import caller, deps
+from jobqueue.server.sse import EventStream, event_stream, last_event_id
 from jobqueue.server.streams import closing
 from jobqueue.server.tasks import FINISHED, current_view
 from jobqueue.tasks import TaskView
 
 log = structlog.get_logger()
-
-# aiohttp doesn't wake a handler whose client has gone; this is how soon a silent stream notices, or a stopping server.
-_TICK_S: Final = 1.0
-_RETRY_MS: Final = 3_000
 
 
 class _Newest:
@@ -63,17 +61,15 @@ async def events(request: web.Request) -> web.StreamResponse:
     using, tenant_id, task_id = deps(request), caller(request).tenant_id, request.match_info["id"]
     first = await current_view(using, tenant_id, task_id)
     with using.streams.slot(tenant_id):
-        response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
-        )
-        await response.prepare(request)
-        newest = _Newest(first)
-        watcher = asyncio.create_task(_watch(using.queue.watch(task_id), newest), name=f"watch {task_id}")
-        try:
-            await _write(request, response, newest, using)
-        finally:
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
+        response = web.StreamResponse()
+        async with event_stream(request, response) as stream:
+            newest = _Newest(first)
+            watcher = asyncio.create_task(_watch(using.queue.watch(task_id), newest), name=f"watch {task_id}")
+            try:
+                await _write(stream, newest, last_event_id(request))
+            finally:
+                watcher.cancel()
+                await asyncio.gather(watcher, return_exceptions=True)
     return response
 
 
@@ -89,27 +85,19 @@ async def _watch(views: AsyncIterator[TaskView], newest: _Newest) -> None:
         newest.close()
 
 
-async def _write(request: web.Request, response: web.StreamResponse, newest: _Newest, using: Deps) -> None:
-    now = asyncio.get_running_loop().time
-    limits = using.limits
-    last: TaskView | None = None
-    number, written_at = 0, now()
-    chunk = f"retry: {_RETRY_MS}\n\n"
-    while not using.stopping.is_set() and request.transport is not None:
-        view = await newest.get(min(_TICK_S, limits.heartbeat_s))
-        if view is not None and view != last:
-            number, last = number + 1, view
-            chunk += f"id: {number}\nevent: status\ndata: {view.model_dump_json()}\n\n"
-            if view.state in FINISHED:
-                chunk += f"event: end\ndata: {json.dumps({'state': view.state})}\n\n"
-        elif now() - written_at >= limits.heartbeat_s:
-            chunk += ": still here\n\n"
-        if chunk:
-            try:
-                async with asyncio.timeout(limits.idle_timeout_s):
-                    await response.write(chunk.encode())
-            except (ConnectionError, TimeoutError):
+async def _write(stream: EventStream, newest: _Newest, seen: str | None) -> None:
+    while stream.open:
+        view = await newest.get(stream.tick_s)
+        if view is None:
+            if newest.closed:
                 return
-            chunk, written_at = "", now()
-        if (last is not None and last.state in FINISHED) or (newest.closed and view is None):
+            await stream.rest()
+            continue
+        data = view.model_dump_json()
+        mark = f"{zlib.crc32(data.encode()):08x}"
+        if mark != seen:
+            seen = mark
+            await stream.send("status", data, event_id=mark)
+        if view.state in FINISHED:
+            await stream.send("end", json.dumps({"state": view.state}))
             return
