@@ -1,4 +1,4 @@
-"""The ingest queue: is this file one that we can read?"""
+"""The ingest queue: is this file one that we can read, and in which parts?"""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from typing import Any, Final
 
 from handlers.context import Ctx, services
 from handlers.documents.cleaning import shown_name
-from jobqueue.errors import LimitExceeded, RejectedFile
+from jobqueue.errors import InvalidInput, LimitExceeded, RejectedFile
 from jobqueue.ports import AuditEntry, FileRecord, Limits, Services
 from jobqueue.tasks import DocumentInfo
 
 INSPECT_LIMITS: Final = Limits(wall_s=90.0, cpu_s=90)
+PAGES_SCANNED: Final = 4
+PAGES_WITH_TEXT: Final = 50
+"""Pages that one job reads: about half a minute's work on scans, and little more than a second's on text layers."""
+SAMPLES: Final = 8
+"""Pages looked at to find out which of both a file is. A wrong guess costs only speed."""
 
 
 async def ingest_document(ctx: Ctx, *, tenant_id: str, file_id: str) -> dict[str, Any]:
@@ -38,6 +43,54 @@ async def ingest_document(ctx: Ctx, *, tenant_id: str, file_id: str) -> dict[str
     detail = {"mime_type": info.mime_type, "pages": str(info.pages)}
     await _record(world, file, detail, state="accepted", info=info, reason=None)
     return info.model_dump(include={"mime_type", "pages", "sha256", "size_bytes"})
+
+
+async def plan_pages(ctx: Ctx, *, tenant_id: str, file_id: str) -> dict[str, Any]:
+    """Divide an accepted file's pages into ranges, each read by a job of its own.
+
+    Returns:
+        ``ranges``: the first and last page of each; short ones where pages have to be recognised.
+
+    Raises:
+        InvalidInput: the file has not been accepted.
+        NotFound: the tenant has no such file.
+    """
+    world = services(ctx)
+    async with world.records.unit() as unit:
+        file = await unit.get_file(tenant_id, file_id)
+    if file.info is None:
+        raise InvalidInput(f"file {file_id} is {file.state}, not accepted: ingest it first")
+    samples = spread(file.info.pages, SAMPLES)
+    async with world.blobs.local(file.blob_key) as path:
+        layered = await world.sandbox.run(
+            "handlers.documents.text:layered",
+            str(path),
+            file.info.mime_type,
+            samples,
+            engine=world.text_engine,
+            limits=INSPECT_LIMITS,
+        )
+    return {"ranges": ranges(file.info.pages, PAGES_WITH_TEXT if layered else PAGES_SCANNED)}
+
+
+def ranges(pages: int, pages_a_job: int) -> list[dict[str, int]]:
+    """Pages from 1 to ``pages`` in ranges.
+
+    >>> ranges(5, 4)
+    [{'first': 1, 'last': 4}, {'first': 5, 'last': 5}]
+    """
+    return [{"first": first, "last": min(first + pages_a_job - 1, pages)} for first in range(1, pages + 1, pages_a_job)]
+
+
+def spread(pages: int, samples: int) -> list[int]:
+    """At most so many page numbers, evenly spread, the first and the last page among them.
+
+    >>> spread(3, 8), spread(100, 4)
+    ([1, 2, 3], [1, 34, 67, 100])
+    """
+    if pages <= samples:
+        return list(range(1, pages + 1))
+    return [1 + (pages - 1) * n // (samples - 1) for n in range(samples)]
 
 
 async def _inspect(world: Services, file: FileRecord) -> DocumentInfo:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from handlers.context import Ctx, progress, services
+from handlers.context import Ctx, part_of, progress, results_of, services
 from handlers.documents.cleaning import shown_name
-from jobqueue.errors import InvalidInput, RejectedFile
-from jobqueue.ports import Limits
+from jobqueue.errors import InvalidInput, NotFound, RejectedFile
+from jobqueue.ports import FileRecord, Limits
 from jobqueue.tasks import DocumentInfo, DocumentText, PageSource, PageText
 
 PAGES_AT_ONCE: Final = 2
 PAGE_LIMITS: Final = Limits(wall_s=120.0, cpu_s=120)
+MAX_TEXT_BYTES: Final = 200_000_000
 
 
 async def ocr_document(ctx: Ctx, *, tenant_id: str, file_id: str, contract_id: str) -> dict[str, Any]:
-    """Read every page of an accepted file and store the text with the contract.
+    """Read every page of an accepted file in one job, and store the text with the contract.
 
-    Run again, it replaces the text by the same.
+    Run again, it replaces the text by the same. `ocr_pages` and `join_pages` do the same over many workers.
 
     Raises:
         RejectedFile: a page is damaged, or no page gave any text.
@@ -27,41 +29,109 @@ async def ocr_document(ctx: Ctx, *, tenant_id: str, file_id: str, contract_id: s
         InvalidInput: the file has not been accepted.
         NotFound: the tenant has no such file or contract.
     """
-    world = services(ctx)
-    async with world.records.unit() as unit:
+    file, info = await _accepted(ctx, tenant_id, file_id, contract_id)
+    document = await _read(ctx, file, info, range(1, info.pages + 1))
+    return await _keep(ctx, document, file.name, tenant_id, contract_id)
+
+
+async def ocr_pages(
+    ctx: Ctx, *, tenant_id: str, file_id: str, contract_id: str, first: int, last: int
+) -> dict[str, Any]:
+    """Read some pages of an accepted file, and store their text for `join_pages`.
+
+    Returns:
+        ``part``: the key under which it lies; ``pages``: how many they are.
+
+    Raises as `ocr_document`, but where no page gave any text: others may.
+    """
+    file, info = await _accepted(ctx, tenant_id, file_id, contract_id)
+    if not 1 <= first <= last <= info.pages:
+        raise InvalidInput(f"pages {first} to {last}: file {file_id} has pages 1 to {info.pages}")
+    document = await _read(ctx, file, info, range(first, last + 1))
+    key = f"{tenant_id}/contracts/{contract_id}/parts/{part_of(ctx)}/{first}-{last}.json"
+    await services(ctx).blobs.put_bytes(key, document.model_dump_json().encode())
+    return {"part": key, "pages": len(document.pages)}
+
+
+async def join_pages(ctx: Ctx, *, tenant_id: str, file_id: str, contract_id: str) -> dict[str, Any]:
+    """Put together what the task's `ocr_pages` read, store it with the contract, and drop the parts.
+
+    Raises:
+        RejectedFile: no page gave any text.
+        InvalidInput: pages are missing.
+        NotFound: the tenant has no such file or contract.
+    """
+    file, info = await _accepted(ctx, tenant_id, file_id, contract_id)
+    keys = [str(result["part"]) async for result in results_of(ctx, "ocr")]
+    try:
+        document = await _join(ctx, keys)
+    except NotFound:
+        # Only one who has stored the whole drops parts: this job in an attempt that was cut off, or is replayed.
+        document = await _parse(ctx, _text_key(tenant_id, contract_id))
+    if [page.number for page in document.pages] != list(range(1, info.pages + 1)):
+        raise InvalidInput(f"{len(document.pages)} of {info.pages} pages of file {file_id} were read: run OCR again")
+    outline = await _keep(ctx, document, file.name, tenant_id, contract_id)
+    for key in keys:
+        await services(ctx).blobs.delete(key)
+    return outline
+
+
+async def _accepted(ctx: Ctx, tenant_id: str, file_id: str, contract_id: str) -> tuple[FileRecord, DocumentInfo]:
+    async with services(ctx).records.unit() as unit:
         file = await unit.get_file(tenant_id, file_id)
         await unit.get_contract(tenant_id, contract_id)
     if file.info is None:
         raise InvalidInput(f"file {file_id} is {file.state}, not accepted: ingest it first")
-    async with world.blobs.local(file.blob_key) as path:
-        document = DocumentText(pages=await _read_pages(ctx, path, file.info))
+    return file, file.info
+
+
+async def _read(ctx: Ctx, file: FileRecord, info: DocumentInfo, numbers: range) -> DocumentText:
+    async with services(ctx).blobs.local(file.blob_key) as path:
+        return DocumentText(pages=await _read_pages(ctx, path, info.mime_type, numbers))
+
+
+async def _join(ctx: Ctx, keys: Sequence[str]) -> DocumentText:
+    parts = [await _parse(ctx, key) for key in keys]
+    return DocumentText(pages=[page for part in parts for page in part.pages])
+
+
+async def _parse(ctx: Ctx, key: str) -> DocumentText:
+    return DocumentText.model_validate_json(await services(ctx).blobs.read(key, max_bytes=MAX_TEXT_BYTES))
+
+
+async def _keep(ctx: Ctx, document: DocumentText, name: str, tenant_id: str, contract_id: str) -> dict[str, Any]:
+    """Store the text with the contract; what is worth knowing of it."""
     if not document.characters:
-        raise RejectedFile(f"nothing readable was found in {shown_name(file.name)}: scan it darker, or at 300 dpi")
-    key = f"{tenant_id}/contracts/{contract_id}/text.json"
+        raise RejectedFile(f"nothing readable was found in {shown_name(name)}: scan it darker, or at 300 dpi")
+    world, key = services(ctx), _text_key(tenant_id, contract_id)
     await world.blobs.put_bytes(key, document.model_dump_json().encode())
     async with world.records.unit() as unit:
         await unit.save_contract_part(tenant_id, contract_id, text_key=key)
     return _outline(document)
 
 
-async def _read_pages(ctx: Ctx, path: Path, info: DocumentInfo) -> list[PageText]:
+def _text_key(tenant_id: str, contract_id: str) -> str:
+    return f"{tenant_id}/contracts/{contract_id}/text.json"
+
+
+async def _read_pages(ctx: Ctx, path: Path, mime_type: str, numbers: range) -> list[PageText]:
     world = services(ctx)
-    numbers = iter(range(1, info.pages + 1))
+    next_number = iter(numbers)
     pages: dict[int, PageText] = {}
 
     async def read() -> None:
-        for number in numbers:  # shared by the readers: each takes the next page
+        for number in next_number:  # shared by the readers: each takes the next page
             page = await world.sandbox.run(
                 "handlers.documents.text:read_page",
                 str(path),
-                info.mime_type,
+                mime_type,
                 number,
                 engine=world.text_engine,
                 languages=world.ocr_languages,
                 limits=PAGE_LIMITS,
             )
             pages[number] = PageText.model_validate(page)
-            await progress(ctx, len(pages), info.pages, f"page {len(pages)} of {info.pages}")
+            await progress(ctx, len(pages), len(numbers), f"page {len(pages)} of {len(numbers)}")
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -9,8 +9,7 @@ Importing this pulls in arq, redis and msgpack, and no handler, database or docu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -21,22 +20,28 @@ from redis.exceptions import RedisError
 
 from jobqueue import settings as settings_
 from jobqueue.broker.connection import AnyPool, close_pool, open_pool, resolve
+from jobqueue.broker.control import QueueControl
 from jobqueue.broker.deadletter import DeadLetter, DeadLetters
 from jobqueue.broker.durable import Durability, demand
 from jobqueue.broker.enqueue import NewJob
 from jobqueue.broker.events import EventHub
-from jobqueue.broker.flowstore import FlowStore, StoredFlow, step_entry
+from jobqueue.broker.flowstore import FlowStore
+from jobqueue.broker.flowverbs import FlowVerbs
+from jobqueue.broker.jobwatch import JobVerbs, tenant_of
 from jobqueue.broker.keys import METRICS, QueueKeys, queue_name
 from jobqueue.broker.look import look_at_job, look_at_queue
-from jobqueue.broker.remedy import look_at, remedy
+from jobqueue.broker.remedy import answering, look_at, remedy
+from jobqueue.broker.schedules import Schedules
 from jobqueue.broker.scripts import Scripts
-from jobqueue.errors import ConfigError, JobqueueError, NotFound, Unavailable
-from jobqueue.flows import Flow, FlowState, Step, StepState
+from jobqueue.broker.storedflow import step_entry
+from jobqueue.errors import ConfigError, NotFound, Unavailable
+from jobqueue.flows import StepState
+from jobqueue.handles import Handle, TypedVerbs
 from jobqueue.job import State, decode, encode
 from jobqueue.ports import CancelAnswer
-from jobqueue.tasks import QueueView, StepView, TaskView
+from jobqueue.tasks import QueueView
 
-__all__ = ["Client", "DeadLetter", "NewJob", "connect", "create_pool"]
+__all__ = ["Client", "DeadLetter", "Handle", "NewJob", "connect", "create_pool"]
 
 CANCELLED_RESULT_MS: Final = 24 * 3600 * 1000
 
@@ -86,18 +91,19 @@ async def connect(url: str | None = None, *, queues: Sequence[str], data_dir: Pa
     return Client(await create_pool(url, data_dir=data_dir, queue=queues[0]), queues)
 
 
-class Client:
+class Client(FlowVerbs, JobVerbs, TypedVerbs):
     """Jobs, tasks and queues of one Redis; implements `jobqueue.ports.TaskQueue`.
 
     Args:
         pool: as `create_pool` gives.
-        queues: short names of all queues, as configured.
+        queues: short names of all queues, as configured; or the queues by name, which schedules are checked against.
     """
 
     def __init__(self, pool: AnyPool, queues: Iterable[str]) -> None:
         self.pool = pool
         self._redis: Any = pool
         self._keys = {name: QueueKeys(queue_name(name), cluster=pool.on_cluster) for name in queues}
+        self.schedules = Schedules(pool, queues if isinstance(queues, Mapping) else list(self._keys))
         self._flows = FlowStore(pool, cluster=pool.on_cluster)
         self._events = EventHub(pool, self._keys.values())
 
@@ -114,67 +120,14 @@ class Client:
 
     async def ping(self) -> None:
         """Raise `Unavailable` unless Redis answers."""
-        with _answering():
+        with answering():
             await self._redis.ping()
-
-    # ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def submit(self, flow: Flow) -> bool:
-        """Store a flow and enqueue what is ready; False when the id is taken. Safe to repeat after an error."""
-        with _answering():
-            created = await self._flows.create(flow)
-            stored = await self._flows.read(flow.id)
-            if stored is not None:
-                await self._flows.enqueue_ready(stored)  # also when it was there: a repeat completes what an error cut
-            return created
-
-    async def view(self, task_id: str) -> TaskView:
-        """The live state of a task. Raises `NotFound` when Redis doesn't know it (any more)."""
-        with _answering():
-            stored = await self._flows.read(task_id)
-            if stored is None:
-                raise NotFound(f"no task {task_id}")
-            steps = await self._steps(stored)
-        return _task_view(stored, steps)
-
-    async def watch(self, task_id: str) -> AsyncIterator[TaskView]:
-        """The task now and after each change, until it has finished. Raises `NotFound` as `view`."""
-        view = await self.view(task_id)
-        jobs = [step.job_id for step in view.steps]
-        async with self._events.watch([task_id, *jobs]) as watch:
-            shown = None
-            while True:
-                watch.changed.clear()
-                view = await self.view(task_id)
-                if view != shown:
-                    yield view
-                    shown = view
-                if view.state not in {"running", "queued"}:
-                    return
-                await watch.wait()
-
-    async def cancel(self, task_id: str) -> CancelAnswer:
-        """Cancel every job of a task; waiting ones at once, running ones within a second. Raises `NotFound`."""
-        with _answering():
-            stored = await self._flows.read(task_id)
-            if stored is None:
-                raise NotFound(f"no task {task_id}")
-            if _is_over(stored, [view for view, _ in await self._steps(stored)]):
-                return "finished"
-            # First the flow, so that a step which ends meanwhile starts no further one; then the jobs there are.
-            await self._flows.cancel(task_id)
-            jobs = [(self._keys[step.queue], stored.flow.job_id(step)) for step in stored.flow.steps]
-            answers = [await self._cancel(keys, job_id) for keys, job_id in jobs]
-            if "cancelling" in answers:
-                return "cancelling"
-            await self._flows.end(task_id)
-            return "cancelled"
 
     # ── jobs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def cancel_job(self, job_id: str) -> CancelAnswer:
         """Cancel one job. Raises `NotFound` when there is no such job; that leaves nothing behind."""
-        with _answering():
+        with answering():
             answer = await self._cancel(self.keys_of(job_id), job_id)
         if answer == "unknown":
             raise NotFound(f"no job {job_id}")
@@ -182,12 +135,12 @@ class Client:
 
     async def state(self, job_id: str) -> State:
         """Where a job stands; ``UNKNOWN`` when it never existed or its result has expired."""
-        with _answering():
+        with answering():
             return (await look_at_job(self._redis, self.keys_of(job_id), job_id))[0]
 
     async def progress(self, job_id: str) -> tuple[int, int, str] | None:
         """The last progress report of a running job: done, total, message."""
-        with _answering():
+        with answering():
             raw = await self._redis.get(self.keys_of(job_id).progress(job_id))
         return tuple(msgpack.unpackb(raw)) if raw else None
 
@@ -203,7 +156,7 @@ class Client:
         async with asyncio.timeout(timeout_s), self._events.watch([job_id]) as watch:
             while True:
                 watch.changed.clear()
-                with _answering():
+                with answering():
                     raw = await self._redis.get(keys.result(job_id))
                     waits = raw is None and await self._redis.exists(keys.job(job_id))
                     if raw is None and not waits:
@@ -228,14 +181,14 @@ class Client:
 
     async def queues(self) -> list[QueueView]:
         """Every configured queue."""
-        with _answering():
+        with answering():
             return list(
                 await asyncio.gather(*(look_at_queue(self._redis, name, keys) for name, keys in self._keys.items()))
             )
 
     async def record_metrics(self, figures: Mapping[str, Any]) -> None:
         """Keep one snapshot of figures (plain data), for two weeks of one a minute."""
-        with _answering():
+        with answering():
             await self._redis.xadd(METRICS, {"figures": encode(dict(figures))}, maxlen=20_160, approximate=True)
 
     def dead_letters(self, queue: str) -> DeadLetters:
@@ -244,20 +197,14 @@ class Client:
             raise NotFound(f"no queue {queue!r}; there are {', '.join(self._keys)}")
         return DeadLetters(self._redis, self._keys[queue])
 
+    def control(self, queue: str) -> QueueControl:
+        """Limits, pauses, holds, draining and purging of a queue, by short name. Raises `NotFound`."""
+        if queue not in self._keys:
+            raise NotFound(f"no queue {queue!r}; there are {', '.join(self._keys)}")
+        keys = self._keys[queue]
+        return QueueControl(self._redis, keys, cancel=lambda job_id: self._cancel(keys, job_id))
+
     # ── helpers ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _steps(self, stored: StoredFlow) -> list[tuple[StepView, Any]]:
-        return await asyncio.gather(*(self._step(stored, step) for step in stored.flow.steps))
-
-    async def _step(self, stored: StoredFlow, step: Step) -> tuple[StepView, Any]:
-        job_id = stored.flow.job_id(step)
-        state, facts = await look_at_job(self._redis, self._keys[step.queue], job_id)
-        result = facts.pop("result", None)
-        ended = stored.states.get(step.name)
-        replayed = ended is not StepState.SUCCEEDED and state in _LIVE
-        shown = ended.value if ended and not replayed else "waiting" if state is State.UNKNOWN else state.value
-        view = StepView(name=step.name, job_id=job_id, queue=step.queue, function=step.function, state=shown, **facts)
-        return view, result
 
     async def _cancel(self, keys: QueueKeys, job_id: str) -> str:
         raw = await self._redis.get(keys.job(job_id))
@@ -268,65 +215,9 @@ class Client:
         result = encode(
             {
                 "t": 0, "f": function, "a": (), "k": {}, "et": now, "s": False, "r": asyncio.CancelledError(),
-                "st": now, "ft": now, "q": keys.name, "id": job_id,
+                "st": now, "ft": now, "q": keys.name, "id": job_id, "m": {"tenant": tenant_of(data)},
             }
         )  # fmt: skip
         return await Scripts(self._redis, keys).cancel(
             job_id, result=result, keep_ms=CANCELLED_RESULT_MS, count=f"{function}:cancelled", outbox=outbox
         )
-
-
-_LIVE: Final = frozenset({State.QUEUED, State.DEFERRED, State.RUNNING, State.RETRYING})
-
-
-def _is_over(stored: StoredFlow, steps: Sequence[StepView]) -> bool:
-    """Whether nothing of the task will run any more."""
-    live = {step.name for step in steps if step.state in _LIVE}
-    match stored.state:
-        case FlowState.RUNNING:
-            return False
-        case FlowState.FAILED:  # unless what failed is being replayed
-            return not any(stored.states.get(name) is StepState.FAILED for name in live)
-        case FlowState.CANCELLED:  # unless a job hasn't heeded it yet
-            return not live
-        case FlowState.SUCCEEDED:
-            return True
-
-
-def _task_view(stored: StoredFlow, looked: Sequence[tuple[StepView, Any]]) -> TaskView:
-    steps = [view for view, _ in looked]
-    over = _is_over(stored, steps)
-    state = stored.state.value if over else "running"
-    if not over and all(step.state in {"waiting", "queued", "deferred"} for step in steps):
-        state = "queued"
-    results = {view.name: result for view, result in looked if result is not None}
-    return TaskView(
-        id=stored.flow.id,
-        kind=stored.flow.kind,
-        tenant_id=stored.flow.tenant_id,
-        state=state,
-        progress=round(sum(_part(step) for step in steps) / len(steps), 3),
-        steps=steps,
-        created_at=stored.flow.created_at,
-        finished_at=datetime.fromtimestamp(stored.ended_ms / 1000, UTC) if over and stored.ended_ms else None,
-        error=stored.error if over else None,
-        result=results or None,
-    )
-
-
-def _part(step: StepView) -> float:
-    if step.state == "succeeded":
-        return 1.0
-    return min(step.done / step.total, 1.0) if step.total and step.state == "running" else 0.0
-
-
-class _answering:  # noqa: N801  # reads as a phrase: with _answering()
-    """Turn redis-py's errors into ours."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, _: object) -> None:
-        if isinstance(exc, RedisError | ConnectionError) and not isinstance(exc, JobqueueError):
-            to_do = remedy(exc) or "see JOBQUEUE_REDIS_URL"
-            raise Unavailable(f"Redis doesn't answer as it should ({exc}): {to_do}") from exc

@@ -183,13 +183,18 @@ class Analysis(Model):
 
 
 class Usage(Model):
-    """What an answer cost; zeros for the offline provider."""
+    """What an answer cost; zeros for the offline provider.
+
+    ``reused``: it was asked for before and kept. The cost is then told only where it was asked for the same contract,
+    so that it stands in one place.
+    """
 
     provider: str
     model: str
     input_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
+    reused: bool = False
 
 
 # ── reports ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -214,7 +219,15 @@ class Report(Model):
 
 
 class StepView(Model):
-    """One step of a task as people see it."""
+    """One step of a task as people see it.
+
+    Attributes:
+        job_id: of its job; what the ids of its jobs begin with, for a group.
+        state: as `jobqueue.job.State`, or ``waiting`` for what comes before it, or ``skipped``.
+        done, total: as its job reports; of a group how many children have ended, and how many there are.
+        children: how many, for a group as soon as they are known; 0 for a step that is one job.
+        succeeded, failed, cancelled: of its children.
+    """
 
     name: str
     job_id: str
@@ -227,6 +240,33 @@ class StepView(Model):
     message: str = ""
     seconds: float | None = None
     error: str | None = None
+    children: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+class ChildView(Model):
+    """One child of a group of jobs as people see it; ``state`` as `jobqueue.job.State`, or ``waiting``."""
+
+    index: int
+    job_id: str
+    state: str
+    attempt: int = 0
+    done: int = 0
+    total: int = 0
+    message: str = ""
+    seconds: float | None = None
+    error: str | None = None
+
+
+class ChildrenPage(Model):
+    """Some children of a group, from index ``offset`` on; ``total`` in all, 0 while it isn't known."""
+
+    step: str
+    total: int
+    offset: int
+    children: list[ChildView]
 
 
 class TaskView(Model):
@@ -248,6 +288,46 @@ class TaskView(Model):
     finished_at: datetime | None = None
     error: str | None = None
     result: dict[str, Any] | None = None
+
+
+class JobView(Model):
+    """One job as people see it.
+
+    Attributes:
+        state: as `jobqueue.job.State`.
+        partial: pieces of its result that are newer than asked for, each with id, number, attempt and data.
+        event_id: what has been seen with this view; ``after`` it comes what is new.
+        result: what it returned, once it has succeeded.
+    """
+
+    id: str
+    queue: str
+    function: str
+    tenant_id: str | None
+    state: str
+    attempt: int = 0
+    done: int = 0
+    total: int = 0
+    message: str = ""
+    seconds: float | None = None
+    error: str | None = None
+    result: Any = None
+    partial: list[dict[str, Any]] = Field(default_factory=list)
+    event_id: str = ""
+
+
+class JobEvent(Model):
+    """Something that happened to a job; whoever gives ``id`` as ``after`` goes on behind it.
+
+    Attributes:
+        kind: ``state``: state, attempt, error, done, total, message as they are now; ``progress``: the last three.
+            Older ones may have been left out. ``partial``: one piece of the result: number (from 1 in each attempt),
+            attempt, data; none is left out but those older than the newest thousand.
+    """
+
+    id: str
+    kind: Literal["state", "progress", "partial"]
+    data: dict[str, Any]
 
 
 class QueueView(Model):
@@ -275,8 +355,19 @@ def _llm_steps(kwargs: dict[str, Any], needs: tuple[str, ...]) -> list[Step]:
     return [Step(name=n, queue="llm", function=f, kwargs=kwargs, needs=needs) for n, f in LLM_STEPS.items()]
 
 
+def _read_steps(file: dict[str, Any], contract: dict[str, Any], needs: tuple[str, ...]) -> list[Step]:
+    """Read a file's text: its pages in ranges, over all workers, and then put together."""
+    both = {**file, **contract}
+    return [
+        Step(name="plan", queue="ingest", function="plan_pages", kwargs=file, needs=needs),
+        Step(name="ocr", queue="ocr", function="ocr_pages", kwargs=both, each="plan.ranges"),
+        # Quick, and others wait for it: it goes before further pages of the same tenant.
+        Step(name="join", queue="ocr", function="join_pages", kwargs=both, reads=("ocr",), priority=9),
+    ]
+
+
 def process_file(*, task_id: str, tenant_id: str, file_id: str, contract_id: str) -> Flow:
-    """The intake flow: ingest -> ocr -> (analyse, summarise, extract) -> export."""
+    """The intake flow: ingest -> plan -> ocr, by ranges of pages -> join -> (analyse, summarise, extract) -> export."""
     file = {"tenant_id": tenant_id, "file_id": file_id}
     contract = {"tenant_id": tenant_id, "contract_id": contract_id}
     return _flow(
@@ -284,16 +375,17 @@ def process_file(*, task_id: str, tenant_id: str, file_id: str, contract_id: str
         "process_file",
         tenant_id,
         Step(name="ingest", queue="ingest", function="ingest_document", kwargs=file),
-        Step(name="ocr", queue="ocr", function="ocr_document", kwargs={**file, **contract}, needs=("ingest",)),
-        *_llm_steps(contract, needs=("ocr",)),
+        *_read_steps(file, contract, needs=("ingest",)),
+        *_llm_steps(contract, needs=("join",)),
         Step(name="export", queue="export", function="export_report", kwargs=contract, needs=tuple(LLM_STEPS)),
     )
 
 
 def ocr_file(*, task_id: str, tenant_id: str, file_id: str, contract_id: str) -> Flow:
     """Read one accepted file's text again."""
-    kwargs = {"tenant_id": tenant_id, "file_id": file_id, "contract_id": contract_id}
-    return _flow(task_id, "ocr_file", tenant_id, Step(name="ocr", queue="ocr", function="ocr_document", kwargs=kwargs))
+    file = {"tenant_id": tenant_id, "file_id": file_id}
+    contract = {"tenant_id": tenant_id, "contract_id": contract_id}
+    return _flow(task_id, "ocr_file", tenant_id, *_read_steps(file, contract, needs=()))
 
 
 def analyze_contract(*, task_id: str, tenant_id: str, contract_id: str) -> Flow:

@@ -64,6 +64,20 @@ def read_page(path: str, mime_type: str, number: int, *, engine: str, languages:
     return {"number": number, "text": text, "source": source, "confidence": confidence, "seconds": seconds}
 
 
+def layered(path: str, mime_type: str, numbers: list[int], *, engine: str) -> bool:
+    """Whether all these pages of an accepted file can be had without recognition; a damaged page can't.
+
+    Raises `ConfigError` when the engine is not installed.
+    """
+    if mime_type != "application/pdf":
+        return mime_type == "text/plain"
+    try:
+        with open_pdf(Path(path), engine=engine, file_name="the file") as pdf:
+            return all(_layer(pdf, number)[1] for number in numbers)
+    except RejectedFile:
+        return False  # whoever reads that page says what is wrong with it
+
+
 def plausible(text: str) -> bool:
     """Whether a text layer can be what the page says: long enough, mostly letters and digits, its glyphs mapped.
 
@@ -88,12 +102,18 @@ def _pdf_page(path: Path, number: int, engine: str, languages: str) -> tuple[str
     with open_pdf(path, engine=engine, file_name="the file") as pdf:
         if number > pdf.page_count:
             raise RejectedFile(f"page {number} is missing: the file ends with page {pdf.page_count}")
-        layer = clean_text(pdf.text(number))
-        stamp_only = len(layer) < _STAMP_CHARACTERS and pdf.picture_share(number) > _SCAN_SHARE
-        if plausible(layer) and not stamp_only:
+        layer, usable = _layer(pdf, number)
+        if usable:
             return layer, None
         image, dpi = pdf.render(number, dpi=RENDER_DPI, max_pixels=MAX_RENDER_PIXELS)
     return layer, recognise(image, languages=languages, dpi=dpi)
+
+
+def _layer(pdf: Any, number: int) -> tuple[str, bool]:
+    """A page's own text, and whether that is what the page says."""
+    layer = clean_text(pdf.text(number))
+    stamp_only = len(layer) < _STAMP_CHARACTERS and pdf.picture_share(number) > _SCAN_SHARE
+    return layer, plausible(layer) and not stamp_only
 
 
 def _plain_page(path: Path, number: int) -> str:

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ from jobqueue.cli.local_files import address_file, key_file
 from jobqueue.errors import ConfigError, Denied, JobqueueError, NotFound, Permanent, RejectedFile, Unavailable
 from jobqueue.job import State
 from jobqueue.settings import Settings
-from jobqueue.tasks import Extraction, Model, QueueView, TaskView
+from jobqueue.tasks import ChildrenPage, Extraction, JobEvent, JobView, Model, QueueView, TaskView
 
 ModelT = TypeVar("ModelT", bound=Model)
 
@@ -51,6 +52,10 @@ class Contract(Model):
 
 class _Queues(Model):
     queues: list[QueueView]
+
+
+class _Answer(Model):
+    state: str
 
 
 class Api:
@@ -93,22 +98,45 @@ class Api:
             NotFound: there is no such task.
             Unavailable: the server isn't there, or went away and didn't come back within a minute.
         """
-        loop = asyncio.get_running_loop()
         yield await self.task(task_id)  # unlike what follows, the first answer is not waited for
-        away_since: float | None = None
-        while True:
-            try:
-                async with aclosing(self._events(task_id)) as views:
-                    async for view in views:
-                        away_since = None
-                        yield view
-                        if view.state in FINISHED:
-                            return
-            except Unavailable:
-                away_since = away_since or loop.time()
-                if loop.time() - away_since > _AWAY_S:
-                    raise
-            await asyncio.sleep(_AGAIN_S)
+        async with aclosing(self._lasting(f"/api/tasks/{task_id}/events")) as events:
+            async for _, event, data in events:
+                if event == "status":
+                    view = TaskView.model_validate_json(data)
+                    yield view
+                    if view.state in FINISHED:
+                        return
+
+    async def cancel(self, task_id: str) -> str:
+        """Cancel a task: ``cancelled`` or ``cancelling``. Raises `NotFound`; `Conflict` when it has finished."""
+        return (await self._ask("DELETE", f"/api/tasks/{_task_id(task_id)}", _Answer)).state
+
+    async def replay(self, task_id: str, *, step: str | None, failed_only: bool) -> None:
+        """Do a task again, from a step on where one is named. Raises `NotFound`; `Conflict` when it still runs."""
+        body = {"step": step, "failed_only": failed_only}
+        async with self._request("POST", f"/api/tasks/{_task_id(task_id)}/replay", json=body):
+            pass
+
+    async def children(self, task_id: str, step: str, *, offset: int, limit: int) -> ChildrenPage:
+        """Some of the jobs of a task's step. Raises `NotFound`; `InvalidInput` when it has no such step with any."""
+        path = f"/api/tasks/{_task_id(task_id)}/steps/{quote(step, safe='')}/children"
+        return await self._ask("GET", path, ChildrenPage, params={"offset": offset, "limit": limit})
+
+    async def job(self, job_id: str) -> JobView:
+        """A job as it stands. Raises `NotFound`."""
+        return await self._ask("GET", _job_path(job_id), JobView)
+
+    async def cancel_job(self, job_id: str) -> str:
+        """Cancel a job: ``cancelled`` or ``cancelling``. Raises `NotFound`; `Conflict` when it has finished."""
+        return (await self._ask("DELETE", _job_path(job_id), _Answer)).state
+
+    async def watch_job(self, job_id: str) -> AsyncIterator[JobEvent]:
+        """What happens to a job, from its state now to its end, each piece of its result once. Raises as `watch`."""
+        await self.job(job_id)
+        async with aclosing(self._lasting(f"{_job_path(job_id)}/events")) as events:
+            async for event_id, event, data in events:
+                if event in {"state", "progress", "partial"}:
+                    yield JobEvent.model_validate({"id": event_id, "kind": event, "data": json.loads(data)})
 
     async def download(self, link: str, target: Path) -> None:
         """Store what is behind a link of the API as a file; there whole or not at all."""
@@ -122,17 +150,40 @@ class Api:
         finally:
             draft.unlink(missing_ok=True)
 
-    async def _events(self, task_id: str) -> AsyncGenerator[TaskView, None]:
-        """The views of one event stream (WHATWG HTML, section 9.2), as far as it reaches."""
+    async def _lasting(self, path: str) -> AsyncGenerator[tuple[str, str, str], None]:
+        """Id, name and data of an event stream's events until its end; taken up where it broke off."""
+        loop = asyncio.get_running_loop()
+        away_since: float | None = None
+        last_id = ""
+        while True:
+            try:
+                async with aclosing(self._events(path, last_id)) as events:
+                    async for event_id, event, data in events:
+                        away_since = None
+                        if event == "end":
+                            return
+                        last_id = event_id
+                        yield event_id, event, data
+            except Unavailable:
+                away_since = away_since or loop.time()
+                if loop.time() - away_since > _AWAY_S:
+                    raise
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _events(self, path: str, last_id: str) -> AsyncGenerator[tuple[str, str, str], None]:
+        """The events of one stream (WHATWG HTML, section 9.2), as far as it reaches."""
         timeout = aiohttp.ClientTimeout(sock_connect=_ANSWER_S, sock_read=_SILENCE_S)
-        async with self._request("GET", f"/api/tasks/{task_id}/events", timeout=timeout) as response:
-            event = ""
+        headers = {"Last-Event-ID": last_id} if last_id else {}
+        async with self._request("GET", path, timeout=timeout, headers=headers) as response:
+            event, event_id = "", last_id
             async for raw in response.content:
                 field, _, value = raw.decode().rstrip("\r\n").partition(": ")
                 if field == "event":
                     event = value
-                elif field == "data" and event == "status":
-                    yield TaskView.model_validate_json(value)
+                elif field == "id":
+                    event_id = value
+                elif field == "data":
+                    yield event_id, event, value
 
     async def _ask(self, method: str, path: str, model: type[ModelT], **options: Any) -> ModelT:
         async with self._request(method, path, **options) as response:
@@ -159,6 +210,12 @@ def _task_id(text: str) -> str:
     if not re.fullmatch(r"task-[0-9a-z]{26}", text):
         raise NotFound(f"there is no task {text!r}: a task's id is 'task-' and 26 letters and digits")
     return text
+
+
+def _job_path(job_id: str) -> str:
+    if not job_id or job_id in {".", ".."}:
+        raise NotFound(f"there is no job {job_id!r}")
+    return f"/api/jobs/{quote(job_id, safe='')}"
 
 
 def check(path: Path) -> None:

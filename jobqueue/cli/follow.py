@@ -55,7 +55,7 @@ class Outcome:
         if self.view is not None:
             data["state"] = self.view.state
             data["stages"] = [
-                step.model_dump(include={"name", "queue", "job_id", "state", "attempt", "seconds", "error"})
+                step.model_dump(include={"name", "queue", "job_id", "state", "attempt", "seconds", "error", "children"})
                 for step in self.view.steps
             ]
         if (extraction := self.extraction) is not None:

@@ -8,7 +8,7 @@ import io
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -151,7 +151,7 @@ async def serving(config: Settings, *, ports: Iterable[int]) -> AsyncIterator[Se
             url = await _listen(runner, config.host, ports)
             key = await _local_key(config, access, records)
             caller = await access.by_key(key)
-            token = access.login_token(caller.key_id, caller.tenant_id)
+            token = access.login_token(caller.key_id, caller.tenant_id, caller.role)
             yield Served(url=url, api_key=key, login_url=f"{url}/login?token={token}")
         finally:
             await runner.cleanup()
@@ -173,13 +173,15 @@ async def _listen(runner: web.AppRunner, host: str, ports: Iterable[int]) -> str
 
 
 async def _local_key(config: Settings, access: Access, records: Records) -> str:
-    path = key_file(config)
-    try:
+    path, tenant_id = key_file(config), TENANT
+    with suppress(FileNotFoundError, Denied):
         key = path.read_text(encoding="utf-8").strip()
-        await access.by_key(key)
-    except (FileNotFoundError, Denied):
-        key = await mint_api_key(records, TENANT, "the commands on this machine")
-        _store(path, key)
+        who = await access.by_key(key)
+        if who.role == "operator":
+            return key
+        tenant_id = who.tenant_id  # it was made before there were roles
+    key = await mint_api_key(records, tenant_id, "the commands on this machine", "operator")
+    _store(path, key)
     return key
 
 

@@ -19,7 +19,11 @@ COMMANDS: Final = {
     "submit": "Send files to the server.",
     "status": "Show the queues, or one task.",
     "watch": "Follow a task until it has finished.",
+    "flow": "Show, cancel and replay tasks by their steps.",
+    "job": "Show, follow and cancel single jobs.",
+    "queue": "Show, pause, resume, limit, hold, drain and purge queues.",
     "dead": "List, show, replay and discard dead letters.",
+    "schedule": "List, add, pause, resume, run and delete schedules: jobs that run by the clock.",
     "acl": "Print the minimal rights of Redis's users.",
     "demo": "Process a sample document, or your own, from scan to report.",
 }

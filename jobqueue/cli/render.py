@@ -60,9 +60,19 @@ def show_queues(queues: Sequence[QueueView]) -> None:
 def show_task(view: TaskView) -> None:
     """A task with its stages."""
     rows = [
-        (step.name, step.state, step.attempt, seconds(step.seconds), step.error or step.message) for step in view.steps
+        (stage(step), step.state, step.attempt, seconds(step.seconds), step.error or step.message)
+        for step in view.steps
     ]
     table(("Stage", "State", "Attempt", "Seconds", ""), rows, title=f"{view.id}  {view.kind}  {view.state}")
+
+
+def stage(step: StepView) -> str:
+    """A stage's name; of a group of jobs with how many have ended.
+
+    >>> stage(StepView(name="ocr", job_id="", queue="", function="", state="running", done=7, total=12, children=12))
+    'ocr 7/12'
+    """
+    return f"{step.name} {step.done}/{step.children}" if step.children else step.name
 
 
 def show_facts(name: str, extraction: Extraction) -> None:
@@ -134,7 +144,7 @@ class _LiveBoard:
             for index, step in enumerate(view.steps):
                 shown.add_row(
                     Text(one_line(self._labels[task_id]) if index == 0 else "", style="bold"),
-                    step.name,
+                    stage(step),
                     Text(step.state, style=_STYLES.get(step.state, "dim")),
                     _bar(step),
                     seconds(self._seconds(step)),
@@ -171,7 +181,7 @@ class _PlainBoard:
             took = f" in {seconds(step.seconds)} s" if step.seconds is not None else ""
             why = f": {step.error}" if step.error else ""
             at = time.monotonic() - self._began
-            notes.print(one_line(f"{at:.1f} s  {label}  {step.name}  {step.state}{took}{why}"), soft_wrap=True)
+            notes.print(one_line(f"{at:.1f} s  {label}  {stage(step)}  {step.state}{took}{why}"), soft_wrap=True)
 
 
 def shown_path(path: Path) -> str:

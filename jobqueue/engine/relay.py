@@ -2,7 +2,8 @@
 
 A step's end lands in the outbox in the same atomic step as its record. The worker that recorded it relays it at once;
 when that worker dies first, any other worker of the queue finds the entry a few seconds later. Everything a relay does
-can be done twice, so entries need no owner, and an entry goes only when all of it is done.
+can be done twice, so entries need no owner, and an entry goes only when all of it is done. The ends of many children
+of one flow are carried together.
 
 It runs in a task of its own, apart from the heart: a hook that hangs must cost no running job its lease.
 """
@@ -10,6 +11,7 @@ It runs in a task of its own, apart from the heart: a hook that hangs must cost 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgpack
@@ -17,12 +19,14 @@ import structlog
 from arq.utils import timestamp_ms
 from redis.exceptions import RedisError
 
+from jobqueue.broker.flowscripts import StepEnd
 from jobqueue.broker.flowstore import FlowStore
 from jobqueue.broker.keys import QueueKeys
 from jobqueue.broker.scripts import answered
+from jobqueue.broker.storedflow import StoredFlow, step_end
 from jobqueue.engine.features import FlowEnded
-from jobqueue.errors import Transient
-from jobqueue.flows import FlowState, StepState
+from jobqueue.errors import NotFound, Transient
+from jobqueue.flows import FlowState
 
 logger = structlog.get_logger(__name__)
 
@@ -30,6 +34,8 @@ _ORPHANED_MS: Final = 3000
 _SWEEP_S: Final = 3.0
 _HOOK_S: Final = 30.0
 _BATCH: Final = 100
+
+Entry = tuple[bytes, Mapping[bytes, bytes]]
 
 
 class Relay:
@@ -67,29 +73,57 @@ class Relay:
         until = timestamp_ms() - older_than_ms if older_than_ms else "+"
         start = "-"
         while entries := await answered(self._redis.xrange(self._outbox, min=start, max=until, count=_BATCH)):
-            for entry_id, fields in entries:
+            for flow_id, ends in _by_flow(entries).items():
                 try:
-                    await self._relay(entry_id, {k.decode(): v.decode() for k, v in fields.items()})
+                    await self._relay(flow_id, ends)
                 except (RedisError, OSError):
                     raise
                 except Exception:
-                    logger.exception("relay.failed", entry=entry_id.decode())  # one bad entry holds up no other
+                    logger.exception("relay.failed", flow=flow_id)  # one bad flow holds up no other
             start = "(" + entries[-1][0].decode()
 
-    async def _relay(self, entry_id: bytes, entry: dict[str, str]) -> None:
-        state = StepState(entry["state"])
-        stored = await answered(self._flows.mark(entry["flow"], entry["step"], state, entry["message"]))
-        if stored is not None:
-            await answered(self._flows.enqueue_ready(stored))
-            if stored.state is not FlowState.RUNNING:
-                await answered(self._flows.end(stored.flow.id))
-                try:
-                    if self._on_ended is not None:
-                        async with asyncio.timeout(_HOOK_S):
-                            await self._on_ended(stored.flow, stored.state, stored.error)
-                except (Transient, OSError) as exc:
-                    logger.warning("relay.delayed", flow=stored.flow.id, error=str(exc))
-                    return  # the entry stays, and is tried again by a later sweep
-            event = msgpack.packb([("advanced", stored.flow.id, stored.state.value)])
-            await answered(self._redis.xadd(self._events, {"e": event}, maxlen=10_000, approximate=True))
-        await answered(self._redis.xdel(self._outbox, entry_id))
+    async def _relay(self, flow_id: str, entries: Mapping[bytes, StepEnd | None]) -> None:
+        ends = [end for end in entries.values() if end is not None]
+        advanced = await self._flows.advance(flow_id, ends)
+        if advanced is not None and not await self._carry_on(*advanced, tell_again=len(ends) < len(entries)):
+            return  # the entries stay, and are tried again by a later sweep
+        await answered(self._redis.xdel(self._outbox, *entries))
+
+    async def _carry_on(self, stored: StoredFlow, again: bool, *, tell_again: bool) -> bool:
+        """Start what is ready, and tell the flow's end; False when that has to be done again."""
+        try:
+            stored = await self._flows.carry_on(stored, again=again)
+            if stored.state is not FlowState.RUNNING and (tell_again or stored.told != stored.state.value):
+                await self._tell(stored)
+                stored = await self._flows.told(stored)
+        except NotFound:  # it expired meanwhile, or was removed
+            return True
+        except Transient as exc:
+            logger.warning("relay.delayed", flow=stored.flow.id, error=str(exc))
+            return False
+        event = msgpack.packb([("advanced", stored.flow.id, stored.state.value)])
+        await answered(self._redis.xadd(self._events, {"e": event}, maxlen=10_000, approximate=True))
+        return True
+
+    async def _tell(self, stored: StoredFlow) -> None:
+        """Tell how a flow ended. Raises `Transient` when whoever is told can't take it now."""
+        if self._on_ended is None:
+            return
+        try:
+            async with asyncio.timeout(_HOOK_S):
+                await self._on_ended(stored.flow, stored.state, stored.error)
+        except OSError as exc:  # a time-out is one
+            raise Transient(f"its end can't be told: {exc!r}") from exc
+
+
+def _by_flow(entries: Sequence[Entry]) -> dict[str, dict[bytes, StepEnd | None]]:
+    """Flow -> entry -> what it says; without the entries that can't be read."""
+    found: dict[str, dict[bytes, StepEnd | None]] = {}
+    for entry_id, entry in entries:
+        try:
+            flow_id, end = entry[b"flow"].decode(), step_end(entry)
+        except (KeyError, ValueError):
+            logger.exception("relay.unreadable", entry=entry_id.decode())
+            continue
+        found.setdefault(flow_id, {})[entry_id] = end
+    return found

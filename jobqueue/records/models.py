@@ -150,5 +150,6 @@ api_keys = Table(
     Column("sha256", SafeText, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
+    Column("role", SafeText, nullable=False, server_default="member"),
     Index(None, "sha256", unique=True),  # find_api_key
 )

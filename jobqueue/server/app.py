@@ -8,7 +8,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from jobqueue.ports import BlobStore, Records, TaskQueue
-from jobqueue.server import contracts, events, pages, queues, submit, tasks
+from jobqueue.scheduling import NAME
+from jobqueue.server import contracts, control, events, jobs, pages, queues, schedules, steps, submit, tasks
 from jobqueue.server.access_log import log_requests
 from jobqueue.server.auth import Access, authenticate
 from jobqueue.server.context import DEPS, Deps, ServerLimits
@@ -23,6 +24,8 @@ __all__ = ["ServerLimits", "build_app"]
 _TASK = f"/api/tasks/{{id:task-{ID}}}"
 _FILE = f"/api/tasks/files/{{id:file-{ID}}}"
 _CONTRACT = f"/api/contracts/{{id:contract-{ID}}}"
+_RULE = "/api/queues/{queue}/rules/{scope:[^/]+}"  # with braces, if need be
+_SCHEDULE = f"/api/schedules/{{name:{NAME}}}"
 
 ROUTES = [
     web.post("/api/tasks/files/process", submit.process_file),
@@ -34,8 +37,30 @@ ROUTES = [
     web.get(f"{_TASK}/status", tasks.status),
     web.get(f"{_TASK}/events", events.events, allow_head=False),
     web.delete(_TASK, tasks.cancel),
+    web.post(f"{_TASK}/replay", steps.replay),
+    web.get(f"{_TASK}/steps/{{step:[A-Za-z0-9_-]{{1,64}}}}/children", steps.children),
+    web.get("/api/jobs/{id}", jobs.status),
+    web.get("/api/jobs/{id}/events", jobs.events, allow_head=False),
+    web.delete("/api/jobs/{id}", jobs.cancel),
     web.get(_CONTRACT, contracts.contract),
     web.get(f"{_CONTRACT}/reports/{{format:pdf|docx}}", contracts.report, allow_head=False),
+    web.get("/api/schedules", schedules.latest),
+    web.post("/api/schedules", schedules.create),
+    web.get(_SCHEDULE, schedules.one),
+    web.put(_SCHEDULE, schedules.replace),
+    web.delete(_SCHEDULE, schedules.delete),
+    web.post(f"{_SCHEDULE}/pause", schedules.pause),
+    web.post(f"{_SCHEDULE}/resume", schedules.resume),
+    web.post(f"{_SCHEDULE}/run", schedules.run),
+    web.get("/api/queues/{queue}/rules", control.rules),
+    web.put(_RULE, control.limit),
+    web.delete(_RULE, control.unlimit),
+    web.put("/api/queues/{queue}/holds/{name}", control.hold),
+    web.delete("/api/queues/{queue}/holds/{name}", control.lift),
+    web.post("/api/queues/{queue}/pause", control.pause),
+    web.post("/api/queues/{queue}/resume", control.resume),
+    web.post("/api/queues/{queue}/drain", control.drain),
+    web.post("/api/queues/{queue}/purge", control.purge),
     web.get("/livez", queues.live),
     web.get("/readyz", queues.ready),
     web.get("/", pages.index),

@@ -1,6 +1,7 @@
 """Who may do what: API keys for programs, sessions for the page, both bound to one tenant.
 
-Every key may do everything within its tenant, and nothing outside it. Secrets have 256 random bits and only their
+Every key may do everything within its tenant, and nothing outside it; an operator's key also what concerns all tenants
+(`require_operator`). Secrets have 256 random bits and only their
 SHA-256 is kept, so neither the database nor this process's memory holds one, and no slow hash is needed: there is no
 dictionary to try. Looking a secret up by its hash leaks no timing that helps to guess it.
 """
@@ -21,8 +22,8 @@ from aiohttp.typedefs import Handler
 
 from jobqueue.errors import Denied, InvalidInput
 from jobqueue.job import new_id
-from jobqueue.ports import ApiKeyRecord, AuditEntry, Records
-from jobqueue.server.context import CALLER, Caller, deps
+from jobqueue.ports import ApiKeyRecord, AuditEntry, Records, Role
+from jobqueue.server.context import CALLER, Caller, caller, deps
 from jobqueue.server.guard import is_own_request
 from jobqueue.server.problems import Forbidden
 
@@ -43,13 +44,14 @@ def _sha256(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-async def mint_api_key(records: Records, tenant_id: str, name: str) -> str:
+async def mint_api_key(records: Records, tenant_id: str, name: str, role: Role = "member") -> str:
     """Make an API key for a tenant and return it; it can't be shown again.
 
     Args:
         records: where its hash is kept.
         tenant_id: 1–64 letters, digits, ``_`` and ``-``.
         name: what people call it, 1–100 characters.
+        role: what it may do.
 
     Raises:
         InvalidInput: ``tenant_id`` or ``name`` is not as above.
@@ -59,12 +61,13 @@ async def mint_api_key(records: Records, tenant_id: str, name: str) -> str:
     if not 1 <= len(name) <= 100 or not name.isprintable():  # noqa: PLR2004  # as documented above
         raise InvalidInput("an API key's name is 1-100 printable characters")
     key, key_id, now = f"jq_{secrets.token_urlsafe(32)}", new_id("key"), datetime.now(UTC)
-    record = ApiKeyRecord(id=key_id, tenant_id=tenant_id, name=name, sha256=_sha256(key), created_at=now)
+    record = ApiKeyRecord(id=key_id, tenant_id=tenant_id, name=name, sha256=_sha256(key), created_at=now, role=role)
+    entry = AuditEntry(
+        tenant_id=tenant_id, actor="operator", action="api_key.mint", subject=key_id, at=now, detail={"role": role}
+    )
     async with records.unit() as unit:
         await unit.add_api_key(record)
-        await unit.audit(
-            AuditEntry(tenant_id=tenant_id, actor="operator", action="api_key.mint", subject=key_id, at=now)
-        )
+        await unit.audit(entry)
     return key
 
 
@@ -129,7 +132,7 @@ class Access:
             async with self._records.unit() as unit:
                 record = await unit.find_api_key(_sha256(key))
             if record is not None:
-                return Caller(tenant_id=record.tenant_id, key_id=record.id, via="key")
+                return Caller(tenant_id=record.tenant_id, key_id=record.id, via="key", role=record.role)
         raise Denied("this API key is not valid: check it, or ask the operator for a new one")
 
     def by_session(self, secret: str) -> Caller:
@@ -143,9 +146,9 @@ class Access:
             raise Denied("your session has ended: open a new sign-in link")
         return caller
 
-    def login_token(self, key_id: str, tenant_id: str) -> str:
+    def login_token(self, key_id: str, tenant_id: str, role: Role = "member") -> str:
         """A token that opens one session, once, within ten minutes: for a link ``/login?token=…``."""
-        return self._logins.issue(Caller(tenant_id=tenant_id, key_id=key_id, via="session"))
+        return self._logins.issue(Caller(tenant_id=tenant_id, key_id=key_id, via="session", role=role))
 
     def open_session(self, token: str) -> tuple[str, Caller]:
         """Trade a login token for a session; returns the cookie's value and whose it is.
@@ -157,6 +160,18 @@ class Access:
         if caller is None:
             raise Denied("this sign-in link was used already or has expired: ask the operator for a new one")
         return self._sessions.issue(caller), caller
+
+
+def require_operator(request: web.Request) -> Caller:
+    """The caller, who must be an operator.
+
+    Raises:
+        Forbidden: it is a member; says what is needed.
+    """
+    who = caller(request)
+    if who.role != "operator":
+        raise Forbidden("this concerns the queues of all tenants: it takes the key of an operator, yours is a member's")
+    return who
 
 
 async def _identify(request: web.Request) -> Caller:

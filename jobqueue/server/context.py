@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from aiohttp import web
 
-from jobqueue.ports import BlobStore, Records, TaskQueue
+from jobqueue.ports import BlobStore, Records, Role, TaskQueue
 from jobqueue.server.streams import StreamSlots
 
 if TYPE_CHECKING:
@@ -48,11 +48,12 @@ class ServerLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who is asking: an API key's tenant, by the key itself or by a browser session opened with it."""
+    """Who is asking: an API key's tenant and role, by the key itself or by a browser session opened with it."""
 
     tenant_id: str
     key_id: str
     via: Literal["key", "session"]
+    role: Role = "member"
 
     @property
     def actor(self) -> str:

@@ -37,6 +37,13 @@ class AnalyzeRequest(Body):
     contract_id: ContractId
 
 
+class ReplayRequest(Body):
+    """Do a task again: the whole, or from a step on; or only what failed of it."""
+
+    step: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")] | None = None
+    failed_only: bool = False
+
+
 class ExportRequest(Body):
     """Write reports of an analysed contract."""
 

@@ -61,6 +61,24 @@ def test_a_task_is_followed_and_looked_at_by_its_id(place: Place) -> None:
 
 
 @pytest.mark.usefixtures("up")
+def test_a_finished_task_is_shown_by_its_steps_and_replayed_from_one(place: Place) -> None:
+    [file] = place.json("submit", "--wait", place.directory / "receipt.pdf")["files"]
+    task_id = file["task_id"]
+    shown = place.run("flow", "show", task_id)
+    assert "ocr 1/1" in shown.stdout
+    [job] = place.json("flow", "show", task_id, "--children", "ocr")["children"]
+    assert (job["index"], job["state"], job["attempt"]) == (0, "succeeded", 1)
+    assert place.json("flow", "replay", task_id, "--from", "join") == {"task_id": task_id, "state": "queued"}
+    assert place.run("watch", task_id).returncode == 0
+    steps = {step["name"]: step["job_id"] for step in place.json("flow", "show", task_id)["steps"]}
+    assert (steps["join"][-3:], steps["export"][-3:], steps["plan"][-4:]) == (".r1", ".r1", "plan")
+    [told] = complaints(place.run("flow", "replay", task_id, "--from", "nowhere").stderr)
+    assert "has no step 'nowhere': there are ingest, plan, ocr, join" in told
+    [told] = complaints(place.run("flow", "cancel", task_id).stderr)
+    assert "has finished already" in told
+
+
+@pytest.mark.usefixtures("up")
 def test_a_dead_letter_is_listed_shown_replayed_and_discarded(place: Place) -> None:
     refused = place.run("submit", "--wait", place.directory / "locked.pdf")
     assert refused.returncode == 1

@@ -22,7 +22,7 @@ from tests.acceptance.command_support import (
 )
 from tests.unit import hostile_files
 
-STAGES = ["ingest", "ocr", "analyse", "summarise", "extract", "export"]
+STAGES = ["ingest", "plan", "ocr", "join", "analyse", "summarise", "extract", "export"]
 TRUE_FIELDS = {
     "buyer": "Ingrid M. Vossberry",
     "seller": "Orlando P. Brackenfield",

@@ -162,6 +162,17 @@ async def test_a_put_whose_source_breaks_leaves_the_old_object(store: BlobStore)
     assert await store.sweep_partial(-1) == 0
 
 
+async def test_a_sweep_takes_old_objects_of_its_kind_of_every_tenant_and_nothing_else(store: BlobStore) -> None:
+    swept = ["one/answers/a.json", "two/answers/b.json", "two/answers/c"]
+    stay = ["one/answers/deeper/d", "one/answer/e", "answers/f", "answers/g/h", "one/files/answers/i"]
+    for key in (*swept, *stay):
+        await store.put_bytes(key, b"x")
+    assert await store.sweep("answers", 3600) == 0
+    assert await store.sweep("answers", -1) == 3
+    assert await store.sweep("answers", -1) == 0
+    assert await collected(store.keys("")) == sorted(stay)
+
+
 async def test_a_cancelled_put_leaves_nothing(store: BlobStore) -> None:
     halfway = asyncio.Event()
 
@@ -267,6 +278,12 @@ async def test_keys_are_listed_by_prefix(store: BlobStore) -> None:
     for prefix in ("", "a", "ab", "ab/", "ab/d", "ab/d/", "t-1", "t-1/", "t-1/x/1", "zz", "zz/y", "a/b"):
         expected = [key for key in everything if key.startswith(prefix)]
         assert await collected(store.keys(prefix)) == expected, prefix
+
+
+async def test_keys_can_be_listed_by_their_objects_age(store: BlobStore) -> None:
+    await store.put_bytes("a/b", b"")
+    assert await collected(store.keys("a", older_than_s=3600)) == []
+    assert await collected(store.keys("a", older_than_s=-3600)) == ["a/b"]
 
 
 @pytest.mark.parametrize("prefix", ["..", "../", "a/../b", "/", "/etc/", "a b", "\0", "a\n"])

@@ -37,6 +37,19 @@ async def test_a_file_comes_back_as_it_was_added_and_as_it_was_saved(records: Da
         assert await unit.get_file(TENANT, FILE.id) == saved
 
 
+async def test_the_blobs_that_files_name_are_found_by_tenant_and_file(records: Database) -> None:
+    async with records.unit() as unit:
+        await unit.add_file(FILE)
+        await unit.add_file(replace(FILE, id="file-2", blob_key="another"))
+        await unit.add_file(replace(FILE, id="file-3", blob_key="not asked for"))
+        asked = [(TENANT, FILE.id), (TENANT, "file-2"), (TENANT, "file-9"), ("tenant-2", "file-3")]
+        assert await unit.named_blobs(asked) == {FILE.blob_key, "another"}
+        assert await unit.named_blobs([]) == set()
+        assert await unit.named_blobs([(TENANT, f"file-{n}") for n in range(500)]) == {
+            FILE.blob_key, "another", "not asked for",
+        }  # fmt: skip
+
+
 async def test_a_task_comes_back_with_its_flow_and_times_in_utc(records: Database) -> None:
     elsewhere = NOW.astimezone(timezone(timedelta(hours=-7)))
     async with records.unit() as unit:
@@ -179,6 +192,19 @@ async def test_a_failed_task_may_succeed_when_it_is_replayed(records: Database) 
         assert await unit.get_task(TENANT, TASK.id) == replace(TASK, state="succeeded", finished_at=LATER)
 
 
+async def test_a_reopened_task_has_no_end_until_it_finishes_once_more(records: Database) -> None:
+    async with records.unit() as unit:
+        await unit.add_task(TASK)
+        await unit.finish_task(TENANT, TASK.id, state="succeeded", error=None, at=NOW)
+        await unit.reopen_task(TENANT, TASK.id)
+        assert await unit.get_task(TENANT, TASK.id) == replace(TASK, state="accepted")
+        assert [task.id for task in await unit.unfinished_tasks(created_before=LATER)] == [TASK.id]
+        await unit.finish_task(TENANT, TASK.id, state="failed", error="boom", at=LATER)
+        assert (await unit.get_task(TENANT, TASK.id)).state == "failed"
+        with pytest.raises(NotFound):
+            await unit.reopen_task("stranger", TASK.id)
+
+
 async def test_the_end_of_an_unknown_task_is_ignored(records: Database) -> None:
     async with records.unit() as unit:
         await unit.finish_task(TENANT, "task-404", state="failed", error="boom", at=NOW)
@@ -249,10 +275,13 @@ async def test_the_database_itself_refuses_to_change_the_audit_log(records: Data
 async def test_an_api_key_is_found_by_its_hash_until_it_is_revoked(records: Database) -> None:
     key = ApiKeyRecord(id="key-1", tenant_id=TENANT, name="ci", sha256="cd" * 32, created_at=NOW)
     revoked = replace(key, id="key-2", sha256="ef" * 32, revoked_at=NOW)
+    operators = replace(key, id="key-3", sha256="01" * 32, role="operator")
     async with records.unit() as unit:
         await unit.add_api_key(key)
         await unit.add_api_key(revoked)
+        await unit.add_api_key(operators)
     async with records.unit() as unit:
         assert await unit.find_api_key(key.sha256) == key
+        assert await unit.find_api_key(operators.sha256) == operators
         assert await unit.find_api_key(revoked.sha256) is None
         assert await unit.find_api_key("00" * 32) is None

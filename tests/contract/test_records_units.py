@@ -179,18 +179,36 @@ async def test_the_migrations_make_the_tables_of_the_models(records: Database) -
         assert await connection.run_sync(differences) == []
 
 
+def down(connection: Connection, version: str = "base") -> None:
+    config = Config()
+    config.set_main_option("script_location", "jobqueue.records:migrations")
+    config.attributes["connection"] = connection
+    command.downgrade(config, version)
+
+
 async def test_the_schema_can_be_taken_down_and_built_again(records: Database) -> None:
-
-    def down(connection: Connection) -> None:
-        config = Config()
-        config.set_main_option("script_location", "jobqueue.records:migrations")
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-
     async with records._engine.begin() as connection:
         await connection.run_sync(down)
     await records.migrate()
     await add_contract(records)
+
+
+async def test_a_key_from_before_there_were_roles_is_a_members_and_so_is_one_of_a_program_from_then(
+    records: Database,
+) -> None:
+    insert = (
+        "INSERT INTO api_keys (tenant_id, id, name, sha256, created_at)"
+        " VALUES ('acme', '{0}', 'ci', '{0}', '2026-03-01 12:00:00')"
+    )
+    async with records._engine.begin() as connection:
+        await connection.run_sync(down, "0001")
+        await connection.execute(text(insert.format("before")))
+    await records.migrate()
+    async with records._engine.begin() as connection:
+        await connection.execute(text(insert.format("later")))
+    async with records.unit() as unit:
+        keys = [await unit.find_api_key(name) for name in ("before", "later")]
+    assert [key and (key.id, key.role) for key in keys] == [("before", "member"), ("later", "member")]
 
 
 async def test_ping_and_close_can_be_repeated(records: Database) -> None:

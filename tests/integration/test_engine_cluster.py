@@ -64,8 +64,11 @@ class Desk:
 
         async def picky(ctx: dict[str, Any]) -> str:
             if not self.mended:
+                await ctx["partial"]("half")
+                await ctx["checkpoint"].save("mended")
                 raise InvalidInput("not like this")
-            return "mended"
+            await ctx["partial"]("whole")
+            return str(await ctx["checkpoint"].load())
 
         async def endless(ctx: dict[str, Any]) -> None:
             self.running.set()
@@ -100,6 +103,9 @@ async def a_dead_letter_is_replayed(client: Client, desk: Desk) -> None:
     letters = client.dead_letters("ingest")
     letter = await letters.get(job.job_id)
     await letters.replay(letter)
+    async with asyncio.timeout(5):
+        events = [event async for event in client.job_events(job.job_id)]
+    assert [event.data["data"] for event in events if event.kind == "partial"] == ["half", "whole"]
     assert await client.result(job.job_id, timeout_s=5) == "mended"
     with pytest.raises(NotFound):
         await letters.discard(letter)
@@ -139,5 +145,5 @@ async def nothing_is_left_of_the_jobs(client: Client) -> None:
         keys = QueueKeys(queue_name(name), cluster=True)
         assert await pool.zcard(keys.queue) == await pool.zcard(keys.abort) == await pool.xlen(keys.own("outbox")) == 0
     left = [key.decode() async for key in pool.scan_iter(count=1000)]
-    kinds = ("}:job:", "}:in-progress:", "}:retry:", "}:progress:", "}:error:")
+    kinds = ("}:job:", "}:in-progress:", "}:retry:", "}:progress:", "}:error:", "}:checkpoint:", "}:buried:")
     assert [key for key in left if any(kind in key for kind in kinds)] == []

@@ -12,7 +12,8 @@ import pytest_asyncio
 
 from jobqueue.broker import scripts
 from jobqueue.broker.connection import socket_url
-from jobqueue.broker.flowstore import FlowStore, step_entry
+from jobqueue.broker.flowstore import FlowStore
+from jobqueue.broker.storedflow import step_entry
 from jobqueue.engine import progress
 from jobqueue.engine.progress import Progress
 from jobqueue.engine.relay import Relay

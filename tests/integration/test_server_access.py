@@ -31,7 +31,8 @@ def url_of(path: str, ids: dict[str, str] | None = None) -> str:
     """A route's template with ids filled in: those given, or fresh ones that exist nowhere."""
     known = ids or {}
     path = re.sub(r"\{id:(\w+)-.*?\{26\}\}", lambda match: known.get(match[1]) or new_id(match[1]), path)
-    return path.replace("{format:pdf|docx}", "pdf")
+    path = path.replace("{id}", known.get("job") or new_id("ingest")).replace("{format:pdf|docx}", "pdf")
+    return re.sub(r"\{(\w+)(?::(?:[^{}]|\{[^{}]*\})*)?\}", r"\1", path)  # a step's name may be "step", and so on
 
 
 def test_an_id_route_becomes_a_url_a_client_could_ask_for() -> None:

@@ -68,6 +68,15 @@ class DictBlobs:
         self.objects[key] = data
         return Blob(key=key, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
+    async def read(self, key: str, *, max_bytes: int) -> bytes:
+        if key not in self.objects:
+            raise NotFound(f"there is no object {key}")
+        assert len(self.objects[key]) <= max_bytes
+        return self.objects[key]
+
+    async def delete(self, key: str) -> bool:
+        return self.objects.pop(key, None) is not None
+
     @asynccontextmanager
     async def local(self, key: str) -> AsyncIterator[Path]:
         if key not in self.objects:

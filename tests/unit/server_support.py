@@ -28,13 +28,14 @@ from jobqueue.ports import (
     Blob,
     CancelAnswer,
     ContractRecord,
+    Control,
     FileRecord,
     TaskRecord,
 )
 from jobqueue.server.app import ServerLimits, build_app
 from jobqueue.server.auth import Access, mint_api_key
 from jobqueue.server.tasks import FINISHED
-from jobqueue.tasks import QueueView, StepView, TaskView
+from jobqueue.tasks import ChildrenPage, ChildView, JobEvent, JobView, QueueView, StepView, TaskView
 
 _KEY = re.compile(r"(?!\.{1,2}(/|$))[A-Za-z0-9._-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*")
 
@@ -95,14 +96,18 @@ class MemoryBlobs:
         self._check(key)
         return self.objects.pop(key, None) is not None
 
-    async def keys(self, prefix: str) -> AsyncIterator[str]:
+    async def keys(self, prefix: str, *, older_than_s: float | None = None) -> AsyncIterator[str]:
         for key in list(self.objects):
-            if key.startswith(prefix):
+            if key.startswith(prefix) and (older_than_s is None or older_than_s < 0):  # all of them are new
                 yield key
 
     async def sweep_partial(self, older_than_s: float) -> int:
         self._check("any")
         return 0  # a put here leaves nothing behind
+
+    async def sweep(self, kind: str, older_than_s: float) -> int:
+        self._check("any")
+        return 0  # nothing here grows old
 
     async def close(self) -> None:
         self.down = True
@@ -158,6 +163,9 @@ class MemoryUnit:
         row: FileRecord = self._get(self.files, tenant_id, file_id)
         return row
 
+    async def named_blobs(self, file_ids: Sequence[tuple[str, str]]) -> set[str]:
+        return {row.blob_key for row in self.files.values() if (row.tenant_id, row.id) in file_ids}
+
     async def save_file(self, file: FileRecord) -> None:
         self._get(self.files, file.tenant_id, file.id)
         self.files[file.id] = file
@@ -191,6 +199,10 @@ class MemoryUnit:
         row = self.tasks.get(task_id)
         if row is not None and row.tenant_id == tenant_id:
             self.tasks[task_id] = replace(row, state=state, error=error, finished_at=at)
+
+    async def reopen_task(self, tenant_id: str, task_id: str) -> None:
+        row = await self.get_task(tenant_id, task_id)
+        self.tasks[task_id] = replace(row, state="accepted", error=None, finished_at=None)
 
     async def audit(self, entry: AuditEntry) -> None:
         self.entries.append(entry)
@@ -245,9 +257,31 @@ class MemoryQueue:
         self.views: dict[str, TaskView] = {}
         self.flows: dict[str, Flow] = {}
         self.metrics: list[Mapping[str, Any]] = []
+        self.replays: list[tuple[str, str | None, bool]] = []
         self.watchers = 0
         self.down = False
+        self.schedules: Any = None  # the tests of schedules put real ones here
+        self.jobs: Any = None  # those of single jobs and of control, a real client
         self._changed = asyncio.Condition()
+
+    async def job(self, job_id: str) -> JobView:
+        await self.ping()
+        view: JobView = await self.jobs.job(job_id)
+        return view
+
+    async def wait_job(self, job_id: str, *, after: str | None = None, timeout_s: float = 30.0) -> JobView:
+        await self.ping()
+        view: JobView = await self.jobs.wait_job(job_id, after=after, timeout_s=timeout_s)
+        return view
+
+    def job_events(self, job_id: str, *, after: str | None = None) -> AsyncIterator[JobEvent]:
+        events: AsyncIterator[JobEvent] = self.jobs.job_events(job_id, after=after)
+        return events
+
+    async def cancel_job(self, job_id: str) -> CancelAnswer:
+        await self.ping()
+        answer: CancelAnswer = await self.jobs.cancel_job(job_id)
+        return answer
 
     async def submit(self, flow: Flow) -> bool:
         await self.ping()
@@ -288,6 +322,20 @@ class MemoryQueue:
         await self.change(task_id, state="cancelled", finished_at=datetime.now(UTC))
         return "cancelled"
 
+    async def replay_flow(self, task_id: str, step: str | None = None, *, failed_only: bool = False) -> None:
+        view = await self.view(task_id)
+        if view.state not in FINISHED:
+            raise Conflict(f"task {task_id} runs")
+        if step is not None and step not in {one.name for one in view.steps}:
+            raise InvalidInput(f"no step {step!r}")
+        self.replays.append((task_id, step, failed_only))
+        await self.change(task_id, state="queued", finished_at=None)
+
+    async def children(self, task_id: str, step: str, *, offset: int = 0, limit: int = 50) -> ChildrenPage:
+        await self.view(task_id)
+        child = ChildView(index=offset, job_id=f"ocr-1-{step}.{offset}", state="succeeded")
+        return ChildrenPage(step=step, total=limit, offset=offset, children=[child])
+
     async def watch(self, task_id: str) -> AsyncIterator[TaskView]:
         self.watchers += 1
         try:
@@ -306,6 +354,10 @@ class MemoryQueue:
         await self.ping()
         waiting = sum(view.state == State.QUEUED for view in self.views.values())
         return [QueueView(name="ingest", waiting=waiting, deferred=0, running=0, dead=0, workers=1)]
+
+    def control(self, queue: str) -> Control:
+        control: Control = self.jobs.control(queue)
+        return control
 
     async def record_metrics(self, figures: Mapping[str, Any]) -> None:
         await self.ping()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from jobqueue.broker.keys import QueueKeys, flow_key, queue_name, valid_id
+from jobqueue.broker.keys import FlowKeys, QueueKeys, flow_key, queue_name, valid_id
 from jobqueue.job import new_id
 
 OWN = ("wake", "fence", "cooldown", "counters", "workers", "events", "retries", "dead", "dead:index", "outbox")
@@ -19,6 +19,7 @@ def every_key(keys: QueueKeys, job_id: str) -> list[str]:
     return [
         keys.queue, keys.abort, keys.health_check, *map(keys.own, OWN), keys.job(job_id), keys.in_progress(job_id),
         keys.retry(job_id), keys.result(job_id), keys.progress(job_id), keys.error(job_id), keys.once(job_id),
+        keys.checkpoint(job_id), keys.buried(job_id), keys.partial(job_id),
     ]  # fmt: skip
 
 
@@ -69,3 +70,10 @@ def test_ids_that_we_make_are_valid() -> None:
 def test_flows_spread_over_the_slots_of_a_cluster() -> None:
     assert flow_key("task-1", cluster=False) == "arq:flow:task-1"
     assert len({key_slot(flow_key(f"task-{n}", cluster=True).encode()) for n in range(50)}) > 40
+
+
+def test_the_keys_of_a_flow_are_four_in_one_slot_of_a_cluster() -> None:
+    keys = FlowKeys("task-1", cluster=True).all()
+    assert len(set(keys)) == 4
+    assert len({key_slot(key.encode()) for key in keys}) == 1
+    assert FlowKeys("task-1").flow == flow_key("task-1", cluster=False)

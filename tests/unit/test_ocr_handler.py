@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from handlers.ingest import ingest_document
-from handlers.ocr import PAGES_AT_ONCE, ocr_document
+from handlers.ingest import PAGES_SCANNED, PAGES_WITH_TEXT, ingest_document, plan_pages
+from handlers.ocr import PAGES_AT_ONCE, join_pages, ocr_document, ocr_pages
 from jobqueue.errors import InvalidInput, LimitExceeded, NotFound, RejectedFile, SandboxCrashed
 from jobqueue.tasks import DocumentText, PageSource
 from tests.unit import hostile_files as hostile
@@ -140,3 +143,88 @@ async def test_a_cancelled_job_stops_its_pages(world: World) -> None:
     with pytest.raises(asyncio.CancelledError):
         await job
     assert sandbox.inside == 0
+
+
+# ── by ranges, over many workers ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Task:
+    """What the steps of a task know of it: its id, and what the ocr step's jobs returned."""
+
+    id: str = "task-1"
+    returned: list[dict[str, Any]] = field(default_factory=list)
+
+    async def results(self, step: str) -> AsyncIterator[SimpleNamespace]:
+        assert step == "ocr"
+        for value in self.returned:
+            yield SimpleNamespace(value=value)
+
+
+async def read_in_ranges(world: World, task: Task, *ranges: tuple[int, int]) -> None:
+    for first, last in ranges:
+        task.returned.append(await ocr_pages(world.ctx() | {"flow": task}, **IDS, first=first, last=last))
+
+
+async def test_pages_read_in_ranges_and_joined_are_those_of_one_job(world: World) -> None:
+    await accept(world, hostile.mixed_pdf())
+    whole = await ocr_document(world.ctx(), **IDS)
+    before = stored(world)
+    task = Task()
+    await read_in_ranges(world, task, (1, 2), (3, 3))
+    parts = [key for key in world.blobs.objects if "/parts/" in key]
+    assert parts == [f"{TENANT}/contracts/{CONTRACT}/parts/task-1/{name}.json" for name in ("1-2", "3-3")]
+    joined = await join_pages(world.ctx() | {"flow": task}, **IDS)
+    assert joined == whole
+    assert [page.model_copy(update={"seconds": 0.0}) for page in stored(world).pages] == [
+        page.model_copy(update={"seconds": 0.0}) for page in before.pages
+    ]
+    assert not [key for key in world.blobs.objects if "/parts/" in key]
+
+
+async def test_the_joined_text_is_the_parts_own_bytes(world: World) -> None:
+    await accept(world, hostile.text_pdf([hostile.PROSE] * 5))
+    task = Task()
+    await read_in_ranges(world, task, (1, 2), (3, 4), (5, 5))
+    parts = [DocumentText.model_validate_json(world.blobs.objects[result["part"]]) for result in task.returned]
+    await join_pages(world.ctx() | {"flow": task}, **IDS)
+    expected = DocumentText(pages=[page for part in parts for page in part.pages]).model_dump_json().encode()
+    assert world.blobs.objects[KEY] == expected
+
+
+async def test_a_join_that_was_cut_off_among_dropping_parts_finds_what_it_stored(world: World) -> None:
+    await accept(world, hostile.text_pdf([hostile.PROSE] * 4))
+    task = Task()
+    await read_in_ranges(world, task, (1, 2), (3, 4))
+    first = await join_pages(world.ctx() | {"flow": task}, **IDS)
+    before = world.blobs.objects[KEY]
+    assert await join_pages(world.ctx() | {"flow": task}, **IDS) == first
+    assert world.blobs.objects[KEY] == before
+
+
+async def test_a_join_without_all_pages_is_refused(world: World) -> None:
+    await accept(world, hostile.text_pdf([hostile.PROSE] * 4))
+    task = Task()
+    await read_in_ranges(world, task, (1, 2))
+    with pytest.raises(InvalidInput, match=f"2 of 4 pages of file {FILE} were read"):
+        await join_pages(world.ctx() | {"flow": task}, **IDS)
+    assert KEY not in world.blobs.objects
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (2, 1), (1, 5)])
+async def test_pages_that_a_file_does_not_have_are_refused(world: World, first: int, last: int) -> None:
+    await accept(world, hostile.text_pdf([hostile.PROSE] * 4))
+    with pytest.raises(InvalidInput, match="pages 1 to 4"):
+        await ocr_pages(world.ctx(), **IDS, first=first, last=last)
+
+
+async def test_scans_are_planned_in_shorter_ranges_than_text(world: World) -> None:
+    ids = {"tenant_id": TENANT, "file_id": FILE}
+    await accept(world, hostile.text_pdf([hostile.PROSE] * (PAGES_WITH_TEXT + 1)))
+    planned = await plan_pages(world.ctx(), **ids)
+    assert planned["ranges"] == [
+        {"first": 1, "last": PAGES_WITH_TEXT}, {"first": PAGES_WITH_TEXT + 1, "last": PAGES_WITH_TEXT + 1},
+    ]  # fmt: skip
+    await accept(world, hostile.text_pdf([hostile.PROSE, ""] * 3))
+    planned = await plan_pages(world.ctx(), **ids)
+    assert [span["last"] for span in planned["ranges"]] == [PAGES_SCANNED, 6]

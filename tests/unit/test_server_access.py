@@ -31,6 +31,18 @@ async def test_a_minted_key_opens_its_tenant_and_only_its_hash_is_kept() -> None
     assert who == Caller(tenant_id="acme", key_id=record.id, via="key")
 
 
+async def test_a_key_has_the_role_it_was_made_with_and_so_have_its_sessions() -> None:
+    records = MemoryRecords()
+    access = Access(records)
+    key = await mint_api_key(records, "acme", "ours", "operator")
+    who = await access.by_key(key)
+    assert who.role == "operator"
+    assert (await access.by_key(await mint_api_key(records, "acme", "theirs"))).role == "member"
+    secret, opened = access.open_session(access.login_token(who.key_id, who.tenant_id, who.role))
+    assert opened.role == access.by_session(secret).role == "operator"
+    assert [entry.detail for entry in records.committed.entries] == [{"role": "operator"}, {"role": "member"}]
+
+
 async def test_minting_a_key_is_audited_by_its_id() -> None:
     records = MemoryRecords()
     await mint_api_key(records, "acme", "scanner")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -10,9 +11,10 @@ from typing import Any, cast
 
 import pytest
 
+from handlers import system
 from handlers.system import check_health, expire, resubmit, roll_up_metrics
 from jobqueue.errors import Unavailable
-from jobqueue.ports import ContractModel, Sandbox, Services, TaskRecord
+from jobqueue.ports import ContractModel, FileRecord, Sandbox, Services, TaskRecord
 from jobqueue.records.database import Database
 from jobqueue.services.blobs import DirectoryStore
 from jobqueue.tasks import QueueView, ocr_file
@@ -60,7 +62,7 @@ async def test_expire_removes_old_temporary_files_and_keeps_fresh_ones(services:
     (temp / "forsaken").mkdir()
     make_old(temp / "forsaken", 2, content=None)
     found = await expire({"services": services})
-    assert found == {"temp_files": 2, "partial_blobs": 0, "tasks": 0}
+    assert found == {"temp_files": 2, "partial_blobs": 0, "orphan_blobs": 0, "answers": 0, "tasks": 0}
     assert tree(temp) == ["job", "job/page-2.png"]
 
 
@@ -79,6 +81,74 @@ async def test_expire_removes_remains_of_uploads_but_no_object(services: Service
     make_old(tmp_path / "blobs" / ".partial" / "arriving", 0)
     assert (await expire({"services": services}))["partial_blobs"] == 1
     assert tree(tmp_path / "blobs") == [".partial", ".partial/arriving", "t", "t/a"]
+
+
+def uploaded(services: Services, name: str, days: float) -> Path:
+    """An object under an upload's key, put so many days ago."""
+    assert isinstance(services.blobs, DirectoryStore)
+    return make_old(services.temp_dir.parent / "blobs" / "t" / "files" / name / "original", days)
+
+
+async def add_rows(services: Services, *names: str) -> None:
+    async with services.records.unit() as unit:
+        for name in names:
+            await unit.add_file(
+                FileRecord(
+                    id=name, tenant_id="t", name="a.pdf", blob_key=f"t/files/{name}/original", size_bytes=1,
+                    sha256="0" * 64, state="received", created_at=datetime.now(UTC),
+                )
+            )  # fmt: skip
+
+
+async def test_expire_removes_an_upload_whose_rows_were_never_committed_and_no_other_object(services: Services) -> None:
+    await add_rows(services, "file-1")
+    kept = [uploaded(services, "file-1", 900), uploaded(services, "file-2", 0.9)]
+    blobs = services.temp_dir.parent / "blobs"
+    kept += [make_old(blobs / "t" / "contracts" / "contract-1" / "text.json", 900), make_old(blobs / "original", 900)]
+    orphan = uploaded(services, "file-3", 1.1)
+    assert (await expire({"services": services}))["orphan_blobs"] == 1
+    assert not orphan.exists()
+    assert all(path.exists() for path in kept)
+
+
+async def test_expire_removes_no_upload_while_the_database_is_away(services: Services, tmp_path: Path) -> None:
+    orphan = uploaded(services, "file-1", 2)
+    (tmp_path / "file").touch()
+    away = replace(services, records=Database(f"sqlite:///{tmp_path}/file/jobqueue.db"))
+    with pytest.raises(Unavailable):
+        await expire({"services": away})
+    assert orphan.exists()
+
+
+async def test_expire_removes_so_many_uploads_a_run_and_goes_on_in_the_next(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "_BATCH", 3)
+    monkeypatch.setattr(system, "MAX_ORPHANS", 6)
+    names = [f"file-{number}" for number in range(20)]
+    for name in names:
+        uploaded(services, name, 2)
+    await add_rows(services, *names[:10])
+    removed = [(await expire({"services": services}))["orphan_blobs"] for _ in range(4)]
+    assert sum(removed) == 10
+    assert max(removed) <= 8, "a batch more than the bound, less one, at most"
+    assert removed[-1] == 0
+    left = {key async for key in services.blobs.keys("t/files/")}
+    assert left == {f"t/files/{name}/original" for name in names[:10]}
+
+
+async def test_expire_stops_looking_for_uploads_when_its_time_is_over(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Endless(DirectoryStore):
+        async def keys(self, prefix: str, *, older_than_s: float | None = None) -> AsyncIterator[str]:
+            while True:
+                await asyncio.sleep(0)
+                yield "t/contracts/contract-1/text.json"
+
+    monkeypatch.setattr(system, "ORPHANS_S", 0.05)
+    endless = replace(services, blobs=Endless(services.temp_dir.parent / "blobs"))
+    assert (await expire({"services": endless}))["orphan_blobs"] == 0
 
 
 async def test_expire_prunes_tasks_that_finished_more_than_ninety_days_ago(services: Services) -> None:

@@ -84,7 +84,7 @@ function showTask(row, task) {
 
 function showStep(step) {
   let text = step.name;
-  if (step.total > 1 && step.state === "running") text += ` ${step.done}/${step.total}`;
+  if (step.children || (step.total > 1 && step.state === "running")) text += ` ${step.done}/${step.total}`;
   if (step.attempt > 1) text += ` (attempt ${step.attempt})`;
   if (step.seconds != null) text += ` ${step.seconds.toFixed(1)} s`;
   return element("li", { text, className: step.state, title: step.error ?? step.message });
