@@ -30,6 +30,7 @@ from jobqueue.broker.flowverbs import FlowVerbs
 from jobqueue.broker.jobwatch import JobVerbs, tenant_of
 from jobqueue.broker.keys import METRICS, QueueKeys, queue_name
 from jobqueue.broker.look import look_at_job, look_at_queue
+from jobqueue.broker.options import Options, Unique
 from jobqueue.broker.remedy import answering, look_at, remedy
 from jobqueue.broker.schedules import Schedules
 from jobqueue.broker.scripts import Scripts
@@ -38,10 +39,11 @@ from jobqueue.errors import ConfigError, NotFound, Unavailable
 from jobqueue.flows import StepState
 from jobqueue.handles import Handle, TypedVerbs
 from jobqueue.job import State, decode, encode
+from jobqueue.limits import Limit
 from jobqueue.ports import CancelAnswer
-from jobqueue.tasks import QueueView
+from jobqueue.views import QueueView
 
-__all__ = ["Client", "DeadLetter", "Handle", "NewJob", "connect", "create_pool"]
+__all__ = ["Client", "DeadLetter", "Handle", "Limit", "NewJob", "Options", "Unique", "connect", "create_pool"]
 
 CANCELLED_RESULT_MS: Final = 24 * 3600 * 1000
 

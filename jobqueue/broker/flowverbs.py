@@ -16,7 +16,7 @@ from jobqueue.errors import Conflict, InvalidInput
 from jobqueue.flows import Flow, FlowState, Step, StepState, group, replayed
 from jobqueue.job import new_id
 from jobqueue.ports import CancelAnswer
-from jobqueue.tasks import ChildrenPage, TaskView
+from jobqueue.views import ChildrenPage, TaskView
 
 _FINISHED: Final = frozenset({"succeeded", "failed", "cancelled"})
 

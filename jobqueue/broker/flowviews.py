@@ -13,7 +13,7 @@ from jobqueue.broker.storedflow import StoredFlow
 from jobqueue.errors import InvalidInput
 from jobqueue.flows import FlowState, OnFailure, Step, StepState
 from jobqueue.job import State
-from jobqueue.tasks import ChildrenPage, ChildView, StepView, TaskView
+from jobqueue.views import ChildrenPage, ChildView, StepView, TaskView
 
 MAX_PAGE: Final = 200
 _LIVE: Final = frozenset({State.QUEUED, State.DEFERRED, State.RUNNING, State.RETRYING})

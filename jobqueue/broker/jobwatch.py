@@ -21,7 +21,7 @@ from jobqueue.broker.look import look_at_job
 from jobqueue.broker.remedy import answering
 from jobqueue.errors import InvalidInput, JobqueueError, NotFound
 from jobqueue.job import State, decode
-from jobqueue.tasks import JobEvent, JobView
+from jobqueue.views import JobEvent, JobView
 
 _PAGE: Final = 50
 _ID: Final = re.compile(r"(?P<piece>[0-9]{1,15}-[0-9]{1,15})(?:\.(?P<mark>[0-9a-f]{8}))?")

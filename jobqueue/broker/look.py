@@ -11,7 +11,7 @@ from arq.utils import timestamp_ms
 
 from jobqueue.broker.keys import HELD, QueueKeys
 from jobqueue.job import State, decode
-from jobqueue.tasks import QueueView
+from jobqueue.views import QueueView
 
 
 async def look_at_queue(redis: Any, name: str, keys: QueueKeys) -> QueueView:

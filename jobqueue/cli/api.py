@@ -20,7 +20,8 @@ from jobqueue.cli.local_files import address_file, key_file
 from jobqueue.errors import ConfigError, Denied, JobqueueError, NotFound, Permanent, RejectedFile, Unavailable
 from jobqueue.job import State
 from jobqueue.settings import Settings
-from jobqueue.tasks import ChildrenPage, Extraction, JobEvent, JobView, Model, QueueView, TaskView
+from jobqueue.tasks import Extraction, Model
+from jobqueue.views import ChildrenPage, JobEvent, JobView, QueueView, TaskView
 
 ModelT = TypeVar("ModelT", bound=Model)
 

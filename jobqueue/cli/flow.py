@@ -8,7 +8,7 @@ from jobqueue import settings
 from jobqueue.cli.api import connect
 from jobqueue.cli.common import emit, json_option, run
 from jobqueue.cli.render import seconds, show_task, table, tell
-from jobqueue.tasks import ChildrenPage, TaskView
+from jobqueue.views import ChildrenPage, TaskView
 
 
 @click.group()

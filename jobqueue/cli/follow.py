@@ -12,7 +12,8 @@ from jobqueue.cli.api import Accepted, Api, Contract
 from jobqueue.cli.common import first_of
 from jobqueue.cli.render import Board
 from jobqueue.errors import Permanent
-from jobqueue.tasks import Extraction, TaskView
+from jobqueue.tasks import Extraction
+from jobqueue.views import TaskView
 
 _AT_ONCE: Final = 16  # uploads and event streams; the server bounds them too
 

@@ -12,7 +12,7 @@ from jobqueue import settings
 from jobqueue.cli.api import connect
 from jobqueue.cli.common import Failed, emit, json_option, run
 from jobqueue.cli.render import say, seconds, table, tell
-from jobqueue.tasks import JobView
+from jobqueue.views import JobView
 
 
 @click.group()

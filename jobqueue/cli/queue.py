@@ -15,7 +15,7 @@ from jobqueue.cli.common import CommandT, Failed, emit, json_option, run
 from jobqueue.cli.render import show_queues, table, tell
 from jobqueue.client import Client, create_pool
 from jobqueue.limits import QUEUE, Limit, Rule, limit_of
-from jobqueue.tasks import QueueView
+from jobqueue.views import QueueView
 
 T = TypeVar("T")
 

@@ -19,7 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from jobqueue.cli.common import one_line
-from jobqueue.tasks import Extraction, QueueView, StepView, TaskView
+from jobqueue.tasks import Extraction
+from jobqueue.views import QueueView, StepView, TaskView
 
 notes: Final = Console(stderr=True, highlight=False, markup=False)
 # Without a terminal there is no width to wrap at: one row stays one line, for grep and its like.

@@ -9,7 +9,7 @@ from jobqueue.cli.api import connect
 from jobqueue.cli.common import Failed, emit, json_option, run
 from jobqueue.cli.follow import follow
 from jobqueue.cli.render import board, show_queues, show_task
-from jobqueue.tasks import QueueView, TaskView
+from jobqueue.views import QueueView, TaskView
 
 
 @click.command()

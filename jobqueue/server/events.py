@@ -21,7 +21,7 @@ from jobqueue.server.context import caller, deps
 from jobqueue.server.sse import EventStream, event_stream, last_event_id
 from jobqueue.server.streams import closing
 from jobqueue.server.tasks import FINISHED, current_view
-from jobqueue.tasks import TaskView
+from jobqueue.views import TaskView
 
 log = structlog.get_logger()
 

@@ -23,7 +23,7 @@ from jobqueue.ports import AuditEntry
 from jobqueue.server.context import Deps, caller, deps
 from jobqueue.server.sse import TICK_S, EventStream, event_stream, last_event_id
 from jobqueue.server.streams import closing
-from jobqueue.tasks import JobEvent, JobView
+from jobqueue.views import JobEvent, JobView
 
 log = structlog.get_logger()
 

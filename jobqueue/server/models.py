@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jobqueue.errors import InvalidInput
 from jobqueue.server.context import deps
-from jobqueue.tasks import TaskView
+from jobqueue.views import TaskView
 
 ID: str = "[0-9a-z]{26}"
 """What follows the kind and the hyphen in every id, as a regular expression for routes and models."""

@@ -20,7 +20,7 @@ from jobqueue.job import State
 from jobqueue.ports import AuditEntry, TaskRecord
 from jobqueue.server.context import Deps, caller, deps
 from jobqueue.server.models import TaskItem
-from jobqueue.tasks import StepView, TaskView
+from jobqueue.views import StepView, TaskView
 
 FINISHED: Final = frozenset(state.value for state in State if state.finished)
 _MAX_LISTED: Final = 200

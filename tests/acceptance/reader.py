@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -42,7 +43,7 @@ class Reader:
     async def start(self, line: str, *, errors: int) -> asyncio.subprocess.Process:
         directory = ROOT if line.startswith("bin/") else self.home
         return await asyncio.create_subprocess_exec(
-            *line.split(), cwd=directory, env=self.environment, stdin=asyncio.subprocess.DEVNULL,
+            *shlex.split(line), cwd=directory, env=self.environment, stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE, stderr=errors,
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ from jobqueue.broker.scripts import Scripts
 from jobqueue.client import Client
 from jobqueue.engine import saves as saves_module
 from jobqueue.errors import InvalidInput, LimitExceeded, NotFound, RejectedFile, Transient
-from jobqueue.tasks import JobEvent
+from jobqueue.views import JobEvent
 from tests.engine_support import INGEST, calls, client_of, left, per_job, running_worker, wait_until
 from tests.integration.test_checkpoints import claimed, expire_lease
 

@@ -35,7 +35,7 @@ from jobqueue.ports import (
 from jobqueue.server.app import ServerLimits, build_app
 from jobqueue.server.auth import Access, mint_api_key
 from jobqueue.server.tasks import FINISHED
-from jobqueue.tasks import ChildrenPage, ChildView, JobEvent, JobView, QueueView, StepView, TaskView
+from jobqueue.views import ChildrenPage, ChildView, JobEvent, JobView, QueueView, StepView, TaskView
 
 _KEY = re.compile(r"(?!\.{1,2}(/|$))[A-Za-z0-9._-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*")
 

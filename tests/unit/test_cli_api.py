@@ -26,7 +26,7 @@ from jobqueue.errors import (
 )
 from jobqueue.server.problems import to_response
 from jobqueue.settings import Settings
-from jobqueue.tasks import TaskView
+from jobqueue.views import TaskView
 
 TASK = "task-0123456789abcdefghjkmnpqrs"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

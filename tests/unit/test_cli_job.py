@@ -17,7 +17,7 @@ from jobqueue.cli.api import Api, open_api
 from jobqueue.cli.common import Failed
 from jobqueue.errors import Conflict, NotFound
 from jobqueue.server.problems import to_response
-from jobqueue.tasks import JobView
+from jobqueue.views import JobView
 
 JOB = "ocr-1/a?b"  # whatever a service calls its job
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from jobqueue.cli import render
 from jobqueue.cli.follow import Outcome
-from jobqueue.tasks import StepView, TaskView
+from jobqueue.views import StepView, TaskView
 
 HOSTILE = "\x1b[2Jdeed\x07.pdf"
 

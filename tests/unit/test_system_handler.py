@@ -17,7 +17,8 @@ from jobqueue.errors import Unavailable
 from jobqueue.ports import ContractModel, FileRecord, Sandbox, Services, TaskRecord
 from jobqueue.records.database import Database
 from jobqueue.services.blobs import DirectoryStore
-from jobqueue.tasks import QueueView, ocr_file
+from jobqueue.tasks import ocr_file
+from jobqueue.views import QueueView
 from tests.unit.server_support import MemoryQueue
 
 DAY_S = 86_400

@@ -62,12 +62,13 @@ local function scopes_of(lane)
   return scopes
 end
 
--- The rule of a scope: its own, or that of all of its kind ("tenant:*"); false for none.
+-- The rule of a scope: its own, or that of all of its kind ("tenant:*"); false for none, and for one that is no rule.
 local function rule(scope)
   if rules[scope] == nil then
     local kind = scope:match('^[^:]*')
     local found = redis.call('HMGET', own .. 'rules', scope, kind .. ':*')
-    rules[scope] = (found[1] or found[2]) and cjson.decode(found[1] or found[2]) or false
+    local readable, limit = pcall(cjson.decode, found[1] or found[2] or 'false')
+    rules[scope] = readable and type(limit) == 'table' and limit
   end
   return rules[scope]
 end

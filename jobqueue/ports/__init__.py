@@ -1,0 +1,62 @@
+"""What the rest of the program may expect of the outside world, as Protocols with their semantics.
+
+Adapters live in ``services/`` and ``records/``; every adapter of a port passes the same contract suite
+(``tests/contract``). Handlers see the world only through the `Services` bundle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobqueue.ports.queue import CancelAnswer, Control, JobQueue, ScheduleBook, TaskQueue
+from jobqueue.ports.records import (
+    ApiKeyRecord,
+    AuditEntry,
+    ContractRecord,
+    FileRecord,
+    Records,
+    Role,
+    TaskRecord,
+    UnitOfWork,
+)
+from jobqueue.ports.storage import Blob, BlobStore
+from jobqueue.ports.work import Checkpoint, ContractModel, Limits, Sandbox
+
+__all__ = [
+    "ApiKeyRecord",
+    "AuditEntry",
+    "Blob",
+    "BlobStore",
+    "CancelAnswer",
+    "Checkpoint",
+    "ContractModel",
+    "ContractRecord",
+    "Control",
+    "FileRecord",
+    "JobQueue",
+    "Limits",
+    "Records",
+    "Role",
+    "Sandbox",
+    "ScheduleBook",
+    "Services",
+    "TaskQueue",
+    "TaskRecord",
+    "UnitOfWork",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What a handler gets as ``ctx["services"]``."""
+
+    blobs: BlobStore
+    sandbox: Sandbox
+    records: Records
+    model: ContractModel
+    temp_dir: Path
+    max_upload_bytes: int = 100_000_000
+    max_pages: int = 2_000
+    ocr_languages: str = "eng"
+    text_engine: str = "pymupdf"
