@@ -5,11 +5,23 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest_asyncio
+import structlog
 from redis.asyncio import Redis
 
 from jobqueue.broker.embedded import EmbeddedRedis, Endpoint
+
+_configure = structlog.configure
+
+
+def _configure_without_cache(*args: Any, **kwargs: Any) -> None:
+    """A logger that a configuration has bound for good could not be captured by any later test."""
+    _configure(*args, **kwargs | {"cache_logger_on_first_use": False})
+
+
+structlog.configure = _configure_without_cache
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -273,14 +273,14 @@ async def test_an_operators_limit_outlives_the_configuration(lanes: Lanes) -> No
     }
 
 
-async def test_a_claim_over_200000_limited_jobs_looks_at_few_of_them(lanes: Lanes) -> None:
+async def test_a_claim_over_many_limited_jobs_looks_at_few_of_them(lanes: Lanes) -> None:
     # What bounds the time of a claim is the number of commands it runs, which no busy machine changes.
     control = lanes.control()
     await control.limit("tenant:*", Limit(concurrency=1))
     await control.limit("provider:p", Limit(concurrency=1))
     options = [Options(tenant=f"t{n}", keys={"provider": "p"}) for n in range(2_000)]
-    await lanes.pool.enqueue_many(NewJob(function="f", options=one) for one in options for _ in range(100))
-    assert await lanes.control().waiting() == 200_000
+    await lanes.pool.enqueue_many(NewJob(function="f", options=one) for one in options for _ in range(20))
+    assert await lanes.control().waiting() == 40_000
     assert len(await lanes.claim(10)) == 1
     before = await lanes.pool.info("commandstats")
     calls = sum(stat["calls"] for stat in before.values())
