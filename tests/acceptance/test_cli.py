@@ -166,6 +166,28 @@ def test_a_worker_that_is_killed_is_started_again_and_its_log_is_named(place: Pl
     assert file["state"] == "succeeded"
 
 
+def test_a_worker_killed_in_the_middle_of_a_scan_reads_again_only_what_it_was_reading(
+    place: Place, up: psutil.Process
+) -> None:
+    pages = [f"{hostile_files.PROSE}\nPage {number}." for number in range(1, 17)]  # four ranges, two of them at a time
+    (place.directory / "scan.tiff").write_bytes(hostile_files.multi_page_tiff(pages))
+    [file] = place.json("submit", place.directory / "scan.tiff")["files"]
+
+    def ranges() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = place.json("flow", "show", file["task_id"], "--children", "ocr")["children"]
+        return found
+
+    wait_until(lambda: any(child["state"] == "succeeded" for child in ranges()), within_s=60)
+    [worker] = _workers(up, "Ocr")
+    worker.kill()
+    done = {child["index"] for child in ranges() if child["state"] == "succeeded"}
+    assert place.run("watch", file["task_id"]).returncode == 0
+    attempts = {child["index"]: child["attempt"] for child in ranges()}
+    assert {attempts[index] for index in done} == {1}
+    assert 2 in attempts.values()
+    assert sum(attempts.values()) <= len(attempts) + 2
+
+
 def _workers(up: psutil.Process, name: str) -> list[psutil.Process]:
     """The workers of a queue; each is the child of its leash."""
     return [
