@@ -33,17 +33,29 @@ from jobqueue.broker.look import look_at_job, look_at_queue
 from jobqueue.broker.options import Options, Unique
 from jobqueue.broker.remedy import answering, look_at, remedy
 from jobqueue.broker.schedules import Schedules
-from jobqueue.broker.scripts import Scripts
+from jobqueue.broker.scripts import Enqueued, Scripts
 from jobqueue.broker.storedflow import step_entry
 from jobqueue.errors import ConfigError, NotFound, Unavailable
 from jobqueue.flows import StepState
 from jobqueue.handles import Handle, TypedVerbs
 from jobqueue.job import State, decode, encode
-from jobqueue.limits import Limit
+from jobqueue.limits import Limit, rate
 from jobqueue.ports import CancelAnswer
 from jobqueue.views import QueueView
 
-__all__ = ["Client", "DeadLetter", "Handle", "Limit", "NewJob", "Options", "Unique", "connect", "create_pool"]
+__all__ = [
+    "Client",
+    "DeadLetter",
+    "Enqueued",
+    "Handle",
+    "Limit",
+    "NewJob",
+    "Options",
+    "Unique",
+    "connect",
+    "create_pool",
+    "rate",
+]
 
 CANCELLED_RESULT_MS: Final = 24 * 3600 * 1000
 

@@ -11,6 +11,7 @@ import asyncio
 import builtins
 import enum
 import importlib
+import itertools
 import os
 import time
 import traceback
@@ -25,6 +26,7 @@ from jobqueue import errors
 from jobqueue.errors import InvalidInput, JobFailed, UnreadablePayload
 
 SCHEMA_VERSION: Final = 1
+_COUNT: Final = itertools.count()
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u to misread
 
 
@@ -61,13 +63,14 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
 def new_id(kind: str) -> str:
     """A fresh id ``<kind>-<26 base-32 characters>``: sorts by time, readable in a URL and a shell.
 
-    ``kind`` is the short queue name of a job, ``task`` for a flow, and so on. 48 bits of milliseconds and
-    80 random bits, as ULID (github.com/ulid/spec) lays them out.
+    ``kind`` is the short queue name of a job, ``task`` for a flow, and so on. A ULID (github.com/ulid/spec): 48 bits of
+    milliseconds and 80 more, of which 16 count, so that what one process makes within a millisecond sorts in order.
 
     >>> new_id("ocr")[:4], len(new_id("ocr"))
     ('ocr-', 30)
     """
-    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    count = next(_COUNT) & 0xFFFF
+    number = (time.time_ns() // 1_000_000) << 80 | count << 64 | int.from_bytes(os.urandom(8), "big")
     return f"{kind}-" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 

@@ -82,6 +82,11 @@ class Schedule:
     missed: Missed = Missed.SKIP
     jitter_s: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.missed not in set(Missed):
+            raise InvalidInput(f"missed {self.missed!r}: one of {', '.join(Missed)}")
+        object.__setattr__(self, "missed", Missed(self.missed))
+
     @property
     def timing(self) -> tuple[str, str, str]:
         """What its ticks, and their jobs' ids, depend on."""

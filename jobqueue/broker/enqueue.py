@@ -11,7 +11,7 @@ from arq.jobs import Job, SerializationError
 from arq.utils import timestamp_ms, to_ms, to_unix_ms
 
 from jobqueue.broker.durable import Durability
-from jobqueue.broker.keys import QueueKeys, valid_id
+from jobqueue.broker.keys import QueueKeys, queue_name, valid_id
 from jobqueue.broker.options import Options, Unique, lane_of
 from jobqueue.broker.scripts import Enqueued, EnqueueSpec, Scripts
 from jobqueue.errors import InvalidInput
@@ -103,7 +103,7 @@ class EnqueueVerbs:
         )
 
     async def enqueue(self, job: NewJob, *, queue: str | None = None) -> Enqueued:
-        """Enqueue one job, and say what became of it. Raises as `enqueue_job`."""
+        """Enqueue one job on a queue, by its short or full name; what became of it. Raises as `enqueue_job`."""
         (enqueued,) = await self.enqueue_many([job], queue=queue)
         return enqueued
 
@@ -114,6 +114,8 @@ class EnqueueVerbs:
         job is enqueued then.
         """
         name = queue or self.default_queue_name
+        if queue and ":" not in queue:
+            name = queue_name(queue)
         kind = name.rpartition(":")[2]
         scripts = self._scripts(name)
         answers: list[Enqueued] = []

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from jobqueue.errors import Conflict, InvalidInput, NotFound
 from jobqueue.flows import Flow
-from jobqueue.ports import AuditEntry, TaskRecord
+from jobqueue.ports import AuditEntry, TaskRecord, UnitOfWork
 from jobqueue.server.context import Deps, caller, deps
 from jobqueue.server.models import ReplayRequest, read_body
 from jobqueue.server.tasks import FINISHED, current_view
@@ -20,12 +20,13 @@ async def replay(request: web.Request) -> web.Response:
     using, who, task_id = deps(request), caller(request), request.match_info["id"]
     body = await read_body(request, ReplayRequest)
     detail = {"step": body.step or "", "failed_only": str(body.failed_only).lower()}
+    if (await current_view(using, who.tenant_id, task_id)).state not in FINISHED:
+        raise Conflict(f"task {task_id} runs: cancel it first, or wait until it has finished")
     async with using.records.unit() as unit:
-        record = await unit.get_task(who.tenant_id, task_id)
-        if record.state not in FINISHED:
-            raise Conflict(f"task {task_id} runs: cancel it first, or wait until it has finished")
-        # Its row is without an end first: a replay that is cut off here is looked after as a submit is.
-        await unit.reopen_task(who.tenant_id, task_id)
+        record = await _row(unit, who.tenant_id, task_id)
+        if record is not None:
+            # Its row is without an end first: a replay that is cut off here is looked after as a submit is.
+            await unit.reopen_task(who.tenant_id, task_id)
         await unit.audit(
             AuditEntry(
                 tenant_id=who.tenant_id, actor=who.actor, action="task.replay", subject=task_id, at=datetime.now(UTC),
@@ -33,21 +34,32 @@ async def replay(request: web.Request) -> web.Response:
             )
         )  # fmt: skip
     try:
-        await _replay(using, record, body)
+        await _replay(using, task_id, record, body)
     except (Conflict, InvalidInput, NotFound):
-        await _close_again(using, record)
+        if record is not None:
+            await _close_again(using, record)
         raise
     links = {"status": f"/api/tasks/{task_id}/status", "events": f"/api/tasks/{task_id}/events"}
     return web.json_response({"task_id": task_id, "links": links}, status=202, headers={"Location": links["status"]})
 
 
-async def _replay(using: Deps, record: TaskRecord, body: ReplayRequest) -> None:
+async def _row(unit: UnitOfWork, tenant_id: str, task_id: str) -> TaskRecord | None:
+    """None for a flow that another service has enqueued."""
     try:
-        await using.queue.replay_flow(record.id, body.step, failed_only=body.failed_only)
+        return await unit.get_task(tenant_id, task_id)
     except NotFound:
+        return None
+
+
+async def _replay(using: Deps, task_id: str, record: TaskRecord | None, body: ReplayRequest) -> None:
+    try:
+        await using.queue.replay_flow(task_id, body.step, failed_only=body.failed_only)
+    except NotFound:
+        if record is None:
+            raise
         if body.step or body.failed_only:
             raise NotFound(
-                f"how the steps of task {record.id} ended isn't kept any more: replay it whole, without a step"
+                f"how the steps of task {task_id} ended isn't kept any more: replay it whole, without a step"
             ) from None
         await using.queue.submit(Flow.from_data(record.spec))
 

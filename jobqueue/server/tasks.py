@@ -118,16 +118,16 @@ async def cancel(request: web.Request) -> web.Response:
     """``DELETE /api/tasks/{id}``: 200 cancelled, 202 being cancelled, 409 finished before."""
     using, who, task_id = deps(request), caller(request), request.match_info["id"]
     now = datetime.now(UTC)
+    view = await current_view(using, who.tenant_id, task_id)
     # The intent is on record before anything happens: no task is ever stopped by nobody.
     async with using.records.unit() as unit:
-        record = await unit.get_task(who.tenant_id, task_id)
         await unit.audit(
             AuditEntry(tenant_id=who.tenant_id, actor=who.actor, action="task.cancel", subject=task_id, at=now)
         )
     try:
         answer = await using.queue.cancel(task_id)
     except NotFound:  # forgotten after its end, or accepted and never queued
-        answer = "finished" if record.state in FINISHED else "cancelled"
+        answer = "finished" if view.state in FINISHED else "cancelled"
     if answer == "finished":
         raise Conflict(f"task {task_id} has finished already: there is nothing left to cancel")
     if answer == "cancelling":

@@ -31,7 +31,11 @@ def sections(path: Path) -> dict[str, str]:
     return {"": title, **dict(zip(parts[::2], parts[1::2], strict=True))}
 
 
+def without_blocks(path: Path) -> str:
+    """A document's text without its fenced blocks."""
+    return re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
 def code_spans(path: Path) -> list[str]:
     """What stands between backticks outside of fenced blocks, each span on one line."""
-    text = re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", without_blocks(path))]
