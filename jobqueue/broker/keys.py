@@ -19,6 +19,7 @@ result       arq:result:ID       {Q}:result:ID          string result of a finis
 abort        arq:abort           {Q}:abort              zset   ids of running jobs to cancel -> when it was asked
 health-check Q:health-check      {Q}:health-check       string arq's sentinel: some worker has beaten
 wake         Q:wake              {Q}:wake               list   tokens of recent enqueues; idle workers block on it
+wake end     Q:wake:W            {Q}:wake:W             list   a token that ends the wait of the stopping worker W
 durable      Q:durable           {Q}:durable            string "1", written with each durable write: only who has
                                                                written can wait for it (`jobqueue.broker.durable`)
 fence        Q:fence             {Q}:fence              string counter; every claim takes the next number

@@ -19,6 +19,7 @@ import msgpack
 from redis.exceptions import NoScriptError
 
 from jobqueue.broker.durable import Durability, write_durably
+from jobqueue.broker.failover import SteadyRedis
 from jobqueue.broker.keys import ONCE_TTL_MS, PIECES_TTL_MS, LockKeys, QueueKeys
 from jobqueue.broker.options import NO_LANE, Lane, Unique
 
@@ -94,6 +95,15 @@ async def _send(redis: Redis, mark: str | None, *call: Any) -> Any:
         return await (redis.evalsha if verb == "EVALSHA" else redis.eval)(body, *rest)
     first_key = call[3]
     return (await write_durably(redis, first_key, [call, ("SET", mark, 1)], level))[0]
+
+
+async def _run_behind(redis: Any, command: Sequence[Any], name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    call = ("EVALSHA", _script(name).sha, len(keys), *keys, *args)
+    send = getattr(type(redis), "on_one_connection", SteadyRedis.on_one_connection)  # arq's own pool lacks it
+    answers = await answered(send(redis, keys[0], [command, call]))
+    if broken := next((answer for answer in answers if isinstance(answer, Exception)), None):
+        raise broken
+    return answers[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,15 +218,28 @@ class Scripts:
         object.__setattr__(self, "_mark", None if self.bare else self.keys.own("durable"))
 
     async def claim(
-        self, free: int, *, lease_ms: int, worker: str, offset: int = 0, wanted: Sequence[str] = ()
+        self,
+        free: int,
+        *,
+        lease_ms: int,
+        worker: str,
+        offset: int = 0,
+        wanted: Sequence[str] = (),
+        behind: Sequence[Any] | None = None,
     ) -> Claim:
-        """Claim up to ``free`` due jobs, or those of ``wanted`` that are due."""
+        """Claim up to ``free`` due jobs, or those of ``wanted`` that are due.
+
+        With ``behind``, a command, that is sent first on the same connection, and the server claims when it is done
+        with it. It has to know the script by then: NoScriptError otherwise.
+        """
         keys = [self.keys.queue, self.keys.abort]
         if not self.bare:
             keys += [self.keys.own("fence"), self.keys.own("events")]
         prefixes = (*self._lease_keys, self.keys.result_prefix)
         args = (free, lease_ms, worker, offset, *prefixes, _pack(wanted), self._own)
-        return _claim(await _run(self.redis, "claim", keys, args))
+        if behind is None:
+            return _claim(await _run(self.redis, "claim", keys, args))
+        return _claim(await _run_behind(self.redis, behind, "claim", keys, args))
 
     async def recall(self, *, lease_ms: int, worker: str, after: int) -> Claim:
         """What a worker holds by claims after the fence ``after``, whose answers never reached it."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from arq.utils import timestamp_ms
 
 from jobqueue.broker.keys import QueueKeys
 from jobqueue.broker.scripts import Claim, Scripts, answered
-from jobqueue.engine.wake import POLL_S, Wake
+from jobqueue.engine.claimer import Claimer
+from jobqueue.engine.wake import Wake
 
+_POLL_S: Final = 0.095  # with the command's own time, a job of a plain client is found within 100 ms
 _REST_S: Final = 0.25
 """How long peeks are of no use after a claim that found due jobs, all of them running on plain arq workers."""
-_SAFETY_S: Final = 1.0
-"""A peek doesn't see the lanes: now and then an idle worker claims without a reason, should a token have been lost."""
 
 
 class Feed:
@@ -27,61 +27,43 @@ class Feed:
         wake: rings when a claim may be worth while.
     """
 
-    def __init__(self, keys: QueueKeys) -> None:
+    def __init__(self, keys: QueueKeys, *, follow: Callable[[int], Awaitable[None]] | None = None) -> None:
         self._keys = keys
         self.wake = Wake()
         self.more = True
         self._offset = 0
         self._next_due_ms: int | None = None
         self._again_ms: int | None = None  # when a limit lets another job go
-        self._claimed_at = time.monotonic()
         self._skew_ms = 0
         self._rest_until = 0.0
-        self._fence = -1  # the last one that an answer told; a bare worker's claims have none
-        self._unanswered: str | None = None  # the owner that a claim named whose answer hasn't come
-        self._turn = asyncio.Lock()  # a claim under way is one without an answer, too
+        self._claimer = Claimer(follow)
 
     async def claim(
         self, scripts: Scripts, free: int, *, owner: str, lease_s: float, wanted: Sequence[str] = ()
     ) -> Claim:
         """Claim up to ``free`` due jobs, or those of ``wanted`` that are due."""
-        async with self._turn:
-            if lost := await self._recall(scripts, lease_s):
-                return lost
-            self._unanswered = owner
-            claim = await scripts.claim(
-                free, lease_ms=int(lease_s * 1000), worker=owner, offset=self._offset, wanted=wanted
-            )
-            self._answered(claim)
-        self._skew_ms = claim.now_ms - timestamp_ms()
+        lease_ms = int(lease_s * 1000)
+        send = partial(scripts.claim, free, lease_ms=lease_ms, worker=owner, offset=self._offset, wanted=wanted)
+        claim = await self._claimer.claim(scripts, send, owner=owner, lease_s=lease_s)
         if not wanted:
-            # Those that plain arq workers run stay due, at the head of the queue, where each peek finds them again.
-            passed = claim.fence > 0 or self._offset > 0
-            self._rest_until = time.monotonic() + _REST_S if passed and not claim.jobs else 0.0
-            self._offset, self._next_due_ms, self._again_ms = claim.offset, claim.next_due_ms, claim.again_ms
-            self._claimed_at = time.monotonic()
-            self.more = len(claim.jobs) == free or claim.offset > 0
+            self.look(claim, free)
         return claim
 
+    def look(self, claim: Claim, asked: int) -> None:
+        """Learn from a claim, whoever made it, that asked for whatever was due."""
+        if claim.rules < 0:  # a recall tells nothing of the queue
+            self.more = True
+            return
+        self._skew_ms = claim.now_ms - timestamp_ms()
+        # Those that plain arq workers run stay due, at the head of the queue, where each peek finds them again.
+        passed = claim.fence > 0 or self._offset > 0
+        self._rest_until = time.monotonic() + _REST_S if passed and not claim.jobs else 0.0
+        self._offset, self._next_due_ms, self._again_ms = claim.offset, claim.next_due_ms, claim.again_ms
+        self.more = len(claim.jobs) == asked or claim.offset > 0
+
     async def recall(self, scripts: Scripts, *, lease_s: float) -> Claim | None:
-        """What a claim took whose answer was lost; None when there is nothing of the kind.
-
-        Left alone, such jobs would start again only when their lease has run out, with an attempt spent on nothing.
-        """
-        async with self._turn:
-            return await self._recall(scripts, lease_s)
-
-    async def _recall(self, scripts: Scripts, lease_s: float) -> Claim | None:
-        if self._unanswered is None:
-            return None
-        claim = await scripts.recall(lease_ms=int(lease_s * 1000), worker=self._unanswered, after=self._fence)
-        self._answered(claim)
-        self.more = self.more or bool(claim.jobs)
-        return claim if claim.jobs else None
-
-    def _answered(self, claim: Claim) -> None:
-        self._unanswered = None
-        self._fence = claim.fence or self._fence
+        """What a claim took whose answer was lost; None when there is nothing of the kind."""
+        return await self._claimer.recall(scripts, lease_s=lease_s)
 
     async def wait(self, redis: Any, *, idle: bool, tick_s: float, blocking: bool) -> bool:
         """Sleep until a claim may be worth while (True), or the worker's chores are due (False).
@@ -94,15 +76,13 @@ class Feed:
         """
         if idle and self.more:
             return True
-        timeout_s = min(tick_s, POLL_S) if idle else tick_s
+        timeout_s = min(tick_s, _POLL_S) if idle else tick_s
         for at_ms in (self._next_due_ms, self._again_ms):
             if idle and at_ms is not None:
                 timeout_s = min(timeout_s, max(at_ms - self._now_ms(), 0) / 1000 + 0.001)
         if await self.wake.wait(timeout_s, idle=idle and blocking):
             return True
         if idle and self._again_ms is not None and self._again_ms <= self._now_ms():
-            return True
-        if idle and blocking and time.monotonic() - self._claimed_at > _SAFETY_S:
             return True
         if time.monotonic() < self._rest_until:
             return idle and self._next_due_ms is not None and self._next_due_ms <= self._now_ms()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
+from collections.abc import Iterable
 from typing import Any, cast
 
 import arq.worker
+from arq.connections import create_pool
 from arq.cron import CronJob
 from arq.worker import Function
 from redis.exceptions import RedisError
@@ -18,7 +21,7 @@ from jobqueue.engine.features import Features, worker_id
 from jobqueue.engine.feed import Feed
 from jobqueue.engine.joblog import ArqLog, EventLog, JobLog
 from jobqueue.engine.lease import LEASE_S
-from jobqueue.engine.outcomes import Buried, Cancelled, Held, Lost, Outcome, Retrying, Returned, Succeeded
+from jobqueue.engine.outcomes import Buried, Cancelled, Held, Lost, Outcome, Retrying, Returned, Succeeded, record_of
 from jobqueue.engine.record import Recorder
 from jobqueue.engine.relay import Relay
 from jobqueue.engine.router import Rules, read_rules
@@ -38,7 +41,7 @@ class Host(arq.worker.Worker):
         self.keys = QueueKeys(self.queue_name, cluster=bool(features and features.cluster))
         self.held: dict[str, Held] = {}
         self.stopping = False
-        self.feed = Feed(self.keys)
+        self.feed = Feed(self.keys, follow=self.follow_rules)
         self.slots = slots or Slots(self.max_jobs, {self.queue_name: (1.0, self.max_jobs)})
         self.slots.on_free(self.queue_name, self.feed.wake.ring)
         self.log: JobLog = EventLog(self.queue_name) if features else ArqLog(log_results=self.log_results)
@@ -56,6 +59,19 @@ class Host(arq.worker.Worker):
     def recorder(self) -> Recorder:
         """The group commit of this worker's outcomes."""
         return Recorder(self.scripts)
+
+    async def connect(self) -> None:
+        """Open the pool, unless there is one."""
+        if self._pool is None and self.features and self.features.connect:
+            self._pool = await self.features.connect()
+        elif self._pool is None:
+            self._pool = await create_pool(
+                self.redis_settings,
+                job_deserializer=self.job_deserializer,
+                job_serializer=self.job_serializer,
+                default_queue_name=self.queue_name,
+                expires_extra_ms=self.expires_extra_ms,
+            )
 
     async def follow_rules(self, number: int) -> None:
         """Learn the queue's rules when a claim tells of another number than ours (-1: it tells of none)."""
@@ -93,6 +109,11 @@ class Host(arq.worker.Worker):
                 self.jobs_retried += 1
             case Lost():
                 pass
+
+    async def hand_back(self, jobs: Iterable[Held], why: str) -> None:
+        """Put jobs back where they were, without an attempt spent."""
+        ops = [record_of(held, Returned(why), queue=self.queue_name, result=None, ttl_ms=0) for held in jobs]
+        await asyncio.gather(*(self.recorder.record(op) for op in ops))
 
     def free_slot(self, held: Held) -> None:
         """The job's function has ended: another may be claimed while this one's record is under way."""

@@ -14,6 +14,7 @@ from arq.utils import args_to_string, timestamp_ms, truncate
 
 from jobqueue.engine.outcomes import Buried, Cancelled, Held, Lost, Outcome, Retrying, Returned, Succeeded
 from jobqueue.job import class_name, error_text
+from jobqueue.typed import masked
 
 
 class JobLog(Protocol):
@@ -82,7 +83,8 @@ class ArqLog:
         if late_ms > 1200:  # noqa: PLR2004  # arq's own threshold
             extra += f" delayed={late_ms / 1000:0.2f}s"
         waited_s = (held.started_ms - held.enqueued_ms) / 1000
-        self._log.info("%6.2fs → %s(%s)%s", waited_s, held.ref, args_to_string(held.args, held.kwargs), extra)
+        arguments = args_to_string(masked(held.args), masked(held.kwargs))
+        self._log.info("%6.2fs → %s(%s)%s", waited_s, held.ref, arguments, extra)
 
     def ended(self, held: Held, outcome: Outcome) -> None:
         t = (held.finished_ms - held.started_ms) / 1000

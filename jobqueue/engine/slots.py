@@ -7,7 +7,8 @@ a queue that has work waits while another one that has work is behind it. So a b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
@@ -16,6 +17,7 @@ class _Share:
     weight: float
     limit: int
     running: int = 0
+    asked: int = 0
     hungry: bool = True
     position: float = 0.0
     wake: list[Callable[[], None]] = field(default_factory=list)
@@ -45,6 +47,7 @@ class Slots:
         """How many jobs the queue may claim now."""
         share = self._shares[queue]
         free = min(self._total - sum(s.running for s in self._shares.values()), share.limit - share.running)
+        free -= share.asked
         rivals = [s.position for s in self._shares.values() if s is not share and s.hungry and s.running < s.limit]
         if not rivals or free <= 0:
             return max(free, 0)
@@ -54,6 +57,15 @@ class Slots:
             position += 1 / share.weight
         return granted
 
+    @contextmanager
+    def asking(self, queue: str, count: int) -> Iterator[None]:
+        """Grant the queue so many fewer while a claim of its own is under way."""
+        self._shares[queue].asked += count
+        try:
+            yield
+        finally:
+            self._shares[queue].asked -= count
+
     def claimed(self, queue: str, *, asked: int, got: int) -> None:
         """Account for a claim: a queue that got less than it asked for has no more work for now."""
         share = self._shares[queue]
@@ -62,8 +74,8 @@ class Slots:
             share.position = max(share.position, min(competing, default=share.position))
         share.running += got
         share.position += got / share.weight
-        share.hungry = got == asked
-        if not share.hungry:
+        was_hungry, share.hungry = share.hungry, got == asked
+        if was_hungry and not share.hungry:  # only then: idle queues would wake each other for ever
             self._wake(but=queue)
 
     def release(self, queue: str) -> None:

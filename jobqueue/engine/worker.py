@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import arq.worker
 import structlog
-from arq.connections import ArqRedis, RedisSettings, create_pool
+from arq.connections import ArqRedis, RedisSettings
 from arq.constants import default_queue_name, expires_extra_ms
 from arq.cron import CronJob
 from arq.jobs import Deserializer, Serializer
@@ -34,14 +34,15 @@ from redis.exceptions import RedisError
 
 from jobqueue.broker.connection import close_pool
 from jobqueue.broker.remedy import refusal, remedy
-from jobqueue.broker.scripts import ClaimedJob, answered
+from jobqueue.broker.scripts import Claim, answered
 from jobqueue.engine.background import Background
 from jobqueue.engine.cron import due_ticks
 from jobqueue.engine.features import Features
 from jobqueue.engine.host import Host
 from jobqueue.engine.lease import Heart
 from jobqueue.engine.life import live
-from jobqueue.engine.outcomes import Held, Returned, record_of
+from jobqueue.engine.listener import Listener
+from jobqueue.engine.outcomes import Held
 from jobqueue.engine.presence import Beat, arrive, leave
 from jobqueue.engine.relay import Relay
 from jobqueue.engine.slots import Slots
@@ -113,26 +114,13 @@ class Worker(Host):
         self._crash: BaseException | None = None
         self._background = Background(self._crashed)
         self._next_abort_check = 0.0
-
-    # ── connecting ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _connect(self) -> None:
-        if self._pool is None and self.features and self.features.connect:
-            self._pool = await self.features.connect()
-        elif self._pool is None:
-            self._pool = await create_pool(
-                self.redis_settings,
-                job_deserializer=self.job_deserializer,
-                job_serializer=self.job_serializer,
-                default_queue_name=self.queue_name,
-                expires_extra_ms=self.expires_extra_ms,
-            )
+        self._listener = Listener(self, claimable=self._claimable, take=self._take)
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def main(self) -> None:
         """Connect, then claim and run jobs until stopped (or, in burst mode, until the queue is empty)."""
-        await self._connect()
+        await self.connect()
         self.stopping = False
         arq_logger.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
         if not self.keys.cluster:
@@ -200,20 +188,26 @@ class Worker(Host):
     async def _claim(self, free: int, wanted: Sequence[str] = ()) -> None:
         self._claims += 1
         owner = self.id if self.features else f"{self.id}:{self._claims}"  # without features there is no fence
-        claim = await self.feed.claim(self.scripts, free, owner=owner, lease_s=self.lease_s, wanted=wanted)
-        self.slots.claimed(self.queue_name, asked=free, got=len(claim.jobs))
-        await self.follow_rules(claim.rules)
-        for job in claim.jobs:
-            self._start(job, claim.fence)
+        with self.slots.asking(self.queue_name, free):
+            claim = await self.feed.claim(self.scripts, free, owner=owner, lease_s=self.lease_s, wanted=wanted)
+        self._take(claim, asked=free, fits=len(claim.jobs))
 
-    def _start(self, job: ClaimedJob, fence: int) -> None:
-        held = Held.of(job, fence)
-        if (before := self.held.get(job.id)) is not None and not before.recording:
+    def _take(self, claim: Claim, *, asked: int, fits: int) -> list[Held]:
+        """Start as many of the claimed jobs as fit; those left over, to be handed back."""
+        held = [Held.of(job, claim.fence) for job in claim.jobs]
+        started, surplus = held[:fits], held[fits:]
+        self.slots.claimed(self.queue_name, asked=len(started) if surplus else asked, got=len(started))
+        for job in started:
+            self._start(job)
+        return surplus
+
+    def _start(self, held: Held) -> None:
+        if (before := self.held.get(held.id)) is not None and not before.recording:
             self.lose(before)  # its lease ran out (a stall, an outage) and we were the next to claim it
-        self.held[job.id] = held
+        self.held[held.id] = held
         self.job_counter += 1
-        task = asyncio.get_running_loop().create_task(live(self, held), name=f"job:{job.id}")
-        self.tasks[job.id] = self.job_tasks[job.id] = task
+        task = asyncio.get_running_loop().create_task(live(self, held), name=f"job:{held.id}")
+        self.tasks[held.id] = self.job_tasks[held.id] = task
         task.add_done_callback(lambda done: self._ended(held, done))
 
     def _ended(self, held: Held, task: asyncio.Task[None]) -> None:
@@ -288,7 +282,7 @@ class Worker(Host):
             self.relay = Relay(self.pool, self.keys, on_ended=self.features.on_flow_ended)
             also = Beat(self)
             jobs["relay"] = self.relay.run
-            jobs["wake"] = partial(self.feed.wake.listen, self.pool, self.keys.own("wake"))
+            jobs["wake"] = self._listener.run
             jobs["watchdog"] = partial(watch_loop, self.held, lease_s=self.lease_s)
         heart = Heart(self.scripts, self.held, lease_s=self.lease_s, lose=self.lose, also=also)
         jobs["heart"] = heart.beat_forever
@@ -336,17 +330,18 @@ class Worker(Host):
 
     async def _hand_back(self) -> None:
         """Wait for cancelled jobs; return those that don't heed it on their behalf, without an attempt spent."""
+        cut_off = [await self._listener.stop()]
         with contextlib.suppress(RedisError, OSError):  # what a claim took that the shutdown cut off from its answer
-            if (cut_off := await self.feed.recall(self.scripts, lease_s=self.lease_s)) is not None:
-                self.held |= {job.id: Held.of(job, cut_off.fence) for job in cut_off.jobs}
+            cut_off.append(await self.feed.recall(self.scripts, lease_s=self.lease_s))
+        self.held |= {job.id: Held.of(job, claim.fence) for claim in cut_off if claim for job in claim.jobs}
         if self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=_UNWILLING_S)
         unwilling = [held for held in self.held.values() if not held.recording]
-        ops = [record_of(h, Returned("shutdown"), queue=self.queue_name, result=None, ttl_ms=0) for h in unwilling]
         for held in unwilling:
             held.stop, held.recording = "lost", True
             if held.started_ms:
                 logger.warning("job.unwilling", job_id=held.id, function=held.function)
         with contextlib.suppress(TimeoutError):  # Redis is away: their leases will run out by themselves
             async with asyncio.timeout(self.lease_s):
-                await asyncio.gather(*(self.recorder.record(op) for op in ops), self.recorder.settled())
+                await self.hand_back(unwilling, "shutdown")
+                await self.recorder.settled()

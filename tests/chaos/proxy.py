@@ -22,6 +22,7 @@ class Proxy:
         reply_loss: the share of calls that the server executes and whose reply is dropped, with the connection.
             A pipeline is one call. Set before the first connection, since requests and replies have to be counted.
         delay_s: the least and the most that every chunk waits, in either direction.
+        linger_s: how much later than the client's end of a connection the server's is closed.
         faults: how often it has misbehaved.
     """
 
@@ -31,7 +32,13 @@ class Proxy:
         self.random = random.Random(seed)
         self.reply_loss = reply_loss
         self.delay_s: tuple[float, float] | None = None
+        self.linger_s = 0.0
         self.faults = 0
+
+    @property
+    def wires(self) -> int:
+        """How many connections there are."""
+        return len(self._wires)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, to its end."""
@@ -52,6 +59,11 @@ class Proxy:
         for wire in [wire for wire in self._wires if self.random.random() < share]:
             self.faults += 1
             wire.close()
+
+    def doom(self) -> None:
+        """The replies to calls under way are lost, too; needs a `reply_loss` from the start."""
+        for wire in self._wires:
+            wire.doom()
 
     def silence(self) -> None:
         """Half-open: nothing passes through today's connections any more, and nobody is told."""
@@ -84,6 +96,7 @@ class _Wire:
         pumps = [asyncio.create_task(self._up()), asyncio.create_task(self._down())]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(self._proxy.linger_s)
         finally:
             self.close()
             for pump in pumps:
@@ -93,6 +106,9 @@ class _Wire:
     def close(self) -> None:
         for _, writer in (self._client, self._server):
             writer.transport.abort()
+
+    def doom(self) -> None:
+        self._doomed = self._doomed or self._answered < self._asked
 
     async def _up(self) -> None:
         reader, writer = self._client[0], self._server[1]

@@ -124,6 +124,7 @@ async def test_jobs_with_a_single_attempt_survive_lost_answers_to_their_claims(
     async with running_worker(url, func(f, name="f", max_tries=1), max_jobs=10) as worker:
         await wait_until(lambda: pool.zcard(INGEST.own("workers")), what="the first heartbeat")
         proxy.reply_loss = 1.0
+        proxy.doom()
         ids = await enqueued(pool, 5)
         await wait_until(lambda: _leased(pool, ids), what="the unheard claim")
         proxy.reply_loss = 1e-12
@@ -144,6 +145,7 @@ async def test_a_shutdown_returns_what_an_unheard_claim_took_with_no_attempt_spe
     async with running_worker(url, f):
         await wait_until(lambda: pool.zcard(INGEST.own("workers")), what="the first heartbeat")
         proxy.reply_loss = 1.0
+        proxy.doom()
         ids = await enqueued(pool, 1)
         await wait_until(lambda: _leased(pool, ids), what="the unheard claim")
         proxy.reply_loss = 1e-12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,3 +106,20 @@ def test_the_others_are_woken_when_a_slot_comes_free_or_a_queue_runs_dry() -> No
     assert woken == ["b"]
     slots.claimed("a", asked=2, got=1)
     assert woken == ["b", "b"]
+
+
+def test_slots_of_a_claim_under_way_are_not_granted_to_its_queue_once_more() -> None:
+    slots = Slots(4, {"a": (1.0, 4)})
+    with slots.asking("a", 3):
+        assert slots.grant("a") == 1
+    assert slots.grant("a") == 4
+
+
+def test_idle_queues_dont_wake_each_other_for_ever() -> None:
+    slots, rung = Slots(4, {"a": (1.0, 4), "b": (1.0, 4)}), Counter[str]()
+    for name in ("a", "b"):
+        slots.on_free(name, partial(rung.update, [name]))
+    for _ in range(3):
+        for name in ("a", "b"):
+            slots.claimed(name, asked=1, got=0)
+    assert rung == {"a": 1, "b": 1}
