@@ -89,6 +89,8 @@ async def check_health(ctx: Ctx) -> dict[str, str]:
     """
     bundle = services(ctx)
     probes = {"database": bundle.records.ping(), "storage": _probe_storage(bundle.blobs), "disk": _probe_disk(bundle)}
+    if bundle.scanner.mandatory:
+        probes["virus scan"] = bundle.scanner.check()
     async with asyncio.TaskGroup() as group:
         asked = {name: group.create_task(_reason(probe), name=f"probe {name}") for name, probe in probes.items()}
     found = {component: task.result() for component, task in asked.items()}

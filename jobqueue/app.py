@@ -12,7 +12,7 @@ from jobqueue import queues
 from jobqueue.client import Client, create_pool
 from jobqueue.engine.features import FlowEnded
 from jobqueue.flows import Flow, FlowState
-from jobqueue.ports import BlobStore, Records, Services
+from jobqueue.ports import BlobStore, Records, Sandbox, Services, VirusScanner
 from jobqueue.records.database import Database
 from jobqueue.server.app import build_app
 from jobqueue.server.auth import Access
@@ -20,6 +20,7 @@ from jobqueue.server.context import ServerLimits
 from jobqueue.services.blobs import blob_store
 from jobqueue.services.models import contract_model
 from jobqueue.services.sandbox import ProcessSandbox
+from jobqueue.services.virusscan import virus_scanner
 from jobqueue.settings import Settings
 
 SANDBOX_CALLS_A_CHILD = 50
@@ -45,9 +46,11 @@ async def open_services(settings: Settings, *, processes: int | None = None) -> 
             sandbox=sandbox,
             records=records,
             model=model,
+            scanner=_scanner(settings, sandbox),
             temp_dir=settings.temp_dir,
             max_upload_bytes=settings.max_upload_bytes,
             max_pages=settings.max_pages,
+            ocr_engine=settings.ocr_engine,
             ocr_languages=settings.ocr_languages,
             text_engine=settings.text_engine,
         )
@@ -74,7 +77,15 @@ async def open_server(settings: Settings) -> AsyncIterator[tuple[web.Application
         client = Client(pool, queues.load(settings.queues_file))
         stack.push_async_callback(client.close)
         access = Access(records)
-        app = build_app(records=records, blobs=blobs, queue=client, access=access, limits=_limits(settings))
+        scanner = _scanner(settings)
+        app = build_app(
+            records=records,
+            blobs=blobs,
+            queue=client,
+            access=access,
+            limits=_limits(settings),
+            also_ready={"virus_scan": scanner.check} if scanner.mandatory else {},
+        )
         yield app, access, records
 
 
@@ -87,6 +98,16 @@ async def _open_stores(settings: Settings, stack: AsyncExitStack) -> tuple[Recor
     blobs = blob_store(settings.storage_url)
     stack.push_async_callback(blobs.close)
     return records, blobs
+
+
+def _scanner(settings: Settings, sandbox: Sandbox | None = None) -> VirusScanner:
+    return virus_scanner(
+        settings.virus_scan,
+        settings.clamd_url,
+        sandbox=sandbox,
+        max_bytes=settings.clamd_max_bytes,
+        max_age_days=settings.clamd_max_age_days,
+    )
 
 
 def _limits(settings: Settings) -> ServerLimits:

@@ -73,8 +73,21 @@ class Settings(BaseSettings):
     queues_file: Path | None = None
     """Another ``queues.toml``."""
     llm_provider: Literal["offline"] = "offline"
+    virus_scan: Literal["off", "if_available", "required"] = "if_available"
+    """Whether clamd looks at files: never, as long as it answers, or at every file, whose ingest fails without it."""
+    clamd_url: str = ""
+    """``unix:///run/clamav/clamd.ctl`` or ``tcp://host:3310``; empty: there is none."""
+    clamd_max_bytes: int = Field(default=104_857_600, ge=1)
+    """The lower one of clamd's ``StreamMaxLength`` and ``MaxFileSize`` (100 MiB by default); larger files, or archives
+    with larger members, are refused."""
+    clamd_max_age_days: int = Field(default=7, ge=0)
+    """From which age on clamd's signatures count as unwell; 0: its own signatures, which have no date, will do."""
     text_engine: Literal["pymupdf", "pypdfium2"] = "pymupdf"
-    ocr_languages: str = "eng"
+    ocr_engine: Literal["auto", "tesserocr", "tesseract"] = "auto"
+    """What recognises print: Tesseract as a library (needs the package of that name), as a program, or the fastest
+    that is installed."""
+    ocr_languages: str = "auto"
+    """Tesseract's codes, joined by ``+``; ``auto``: what each page is in, of those installed."""
 
     lease_s: float = Field(default=10.0, ge=1.0, le=600.0)
     """How long a claimed job stays its worker's without a heartbeat; the bound on recovery after a crash."""
@@ -140,6 +153,8 @@ class Settings(BaseSettings):
             object.__setattr__(self, "storage_url", (self.data_dir / "blobs").as_uri())
         if self.redis_url == EMBEDDED and self.durable == "replica":
             raise ValueError("JOBQUEUE_DURABLE=replica: the embedded Redis has no replicas; use 'disk'")
+        if self.virus_scan == "required" and not self.clamd_url:
+            raise ValueError("JOBQUEUE_VIRUS_SCAN=required: set JOBQUEUE_CLAMD_URL to unix:///… or tcp://host:3310")
         return self
 
     @property

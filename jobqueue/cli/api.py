@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -74,7 +75,8 @@ class Api:
             Permanent: the server refused it.
         """
         check(path)
-        with path.open("rb") as file:
+        # By its descriptor: aiohttp would send along the name of a file object, and fails where that is no UTF-8.
+        with os.fdopen(os.open(path, os.O_RDONLY), "rb") as file:
             form = aiohttp.FormData(quote_fields=False)  # percent signs would become part of the name
             form.add_field("file", file, filename=one_line(path.name))
             no_limit = aiohttp.ClientTimeout(sock_connect=_ANSWER_S, sock_read=_ANSWER_S)
@@ -208,7 +210,7 @@ class Api:
 
 
 def _task_id(text: str) -> str:
-    if not re.fullmatch(r"task-[0-9a-z]{26}", text):
+    if not re.fullmatch(r"task-[0-9a-z]{26}(\.[0-9]{1,5}){0,3}", text):
         raise NotFound(f"there is no task {text!r}: a task's id is 'task-' and 26 letters and digits")
     return text
 

@@ -21,7 +21,7 @@ from jobqueue.ports.records import (
     UnitOfWork,
 )
 from jobqueue.ports.storage import Blob, BlobStore
-from jobqueue.ports.work import Checkpoint, ContractModel, Limits, Sandbox
+from jobqueue.ports.work import Checkpoint, ContractModel, Limits, Sandbox, VirusScanner
 
 __all__ = [
     "ApiKeyRecord",
@@ -44,6 +44,7 @@ __all__ = [
     "TaskQueue",
     "TaskRecord",
     "UnitOfWork",
+    "VirusScanner",
 ]
 
 
@@ -55,8 +56,10 @@ class Services:
     sandbox: Sandbox
     records: Records
     model: ContractModel
+    scanner: VirusScanner
     temp_dir: Path
     max_upload_bytes: int = 100_000_000
     max_pages: int = 2_000
-    ocr_languages: str = "eng"
+    ocr_engine: str = "auto"
+    ocr_languages: str = "auto"
     text_engine: str = "pymupdf"

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from jobqueue.tasks import Analysis, DocumentInfo, Extraction, Summary, Usage
+from jobqueue.tasks import Analysis, DocumentInfo, Extraction, Scan, Summary, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRecord:
-    """One uploaded file. ``state``: ``received``, ``accepted``, ``rejected``."""
+    """One uploaded file. ``state``: ``received``, ``accepted``, ``rejected``, ``quarantined``.
+
+    Of a quarantined file nothing is ever read again but its row: it is infected, and has no ``info``.
+    """
 
     id: str
     tenant_id: str
@@ -25,6 +28,7 @@ class FileRecord:
     created_at: datetime
     info: DocumentInfo | None = None
     reason: str | None = None
+    scan: Scan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,14 @@ class UnitOfWork(Protocol):
     async def get_file(self, tenant_id: str, file_id: str) -> FileRecord: ...
     async def save_file(self, file: FileRecord) -> None:
         """Write every column of an existing row."""
+        ...
+
+    async def find_files(self, tenant_id: str, sha256: str, *, state: str) -> Sequence[FileRecord]:
+        """The tenant's files of these bytes in that state, oldest first; so many as one answer may have (1,000)."""
+        ...
+
+    async def find_accepted_twin(self, file: FileRecord) -> FileRecord | None:
+        """The tenant's first accepted file with the same bytes that was uploaded before this one."""
         ...
 
     async def named_blobs(self, file_ids: Sequence[tuple[str, str]]) -> set[str]:

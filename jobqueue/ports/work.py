@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
-from jobqueue.tasks import Analysis, DocumentText, Extraction, Summary, Usage
+from jobqueue.tasks import Analysis, DocumentText, Extraction, Scan, Summary, Usage
 
 
 class Checkpoint(Protocol):
@@ -64,6 +65,28 @@ class Sandbox(Protocol):
 
     async def close(self) -> None:
         """Kill every child."""
+        ...
+
+
+class VirusScanner(Protocol):
+    """Looks for malware in files before anything parses them. Fails closed: *clean* is said of whole files alone."""
+
+    @property
+    def mandatory(self) -> bool:
+        """Whether no file goes on without a verdict; if so, `check` belongs to the program's health."""
+        ...
+
+    async def scan(self, path: Path) -> Scan:
+        """Have a local file looked at.
+
+        Raises:
+            Unavailable: no verdict was to be had; the file must wait. An optional scanner that isn't there is no such
+                case: the file is ``unchecked``.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise `Unavailable` unless the scanner answers, sees files whole, and knows recent malware."""
         ...
 
 

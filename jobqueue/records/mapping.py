@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 from sqlalchemy import RowMapping
 
-from jobqueue.tasks import Analysis, DocumentInfo, Extraction, Summary, Usage
+from jobqueue.tasks import Analysis, DocumentInfo, Extraction, Scan, Summary, Usage
 
 Record = TypeVar("Record")
 
@@ -23,6 +23,7 @@ def _usages(data: Mapping[str, Any]) -> dict[str, Usage]:
 
 _MODELS: Final[dict[str, Callable[[Any], Any]]] = {
     "info": DocumentInfo.model_validate,
+    "scan": Scan.model_validate,
     "extraction": Extraction.model_validate,
     "summary": Summary.model_validate,
     "analysis": Analysis.model_validate,

@@ -88,6 +88,8 @@ files = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("info", _Json),
     Column("reason", SafeText),
+    Column("scan", _Json),
+    Index(None, "tenant_id", "sha256"),  # find_files
 )
 
 contracts = Table(

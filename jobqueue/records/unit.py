@@ -15,6 +15,7 @@ from sqlalchemy import (
     and_,
     delete,
     insert,
+    literal,
     or_,
     select,
     tuple_,
@@ -27,7 +28,7 @@ from jobqueue.errors import Conflict, NotFound
 from jobqueue.ports import ApiKeyRecord, AuditEntry, ContractRecord, FileRecord, TaskRecord
 from jobqueue.records.failures import translated
 from jobqueue.records.mapping import from_row, plain, to_row
-from jobqueue.records.models import api_keys, audit_log, contracts, files, tasks
+from jobqueue.records.models import UtcDateTime, api_keys, audit_log, contracts, files, tasks
 
 _NOUNS: Final = {files: "file", contracts: "contract", tasks: "task", api_keys: "API key"}
 _SET_PARTS: Final = frozenset({"text_key", "extraction", "summary", "analysis"})
@@ -56,6 +57,18 @@ class SqlUnit:
         result = await self._run(update(files).where(_key(files, file.tenant_id, file.id)).values(to_row(file)))
         if not result.rowcount:
             raise _missing(files, file.id)
+
+    async def find_files(self, tenant_id: str, sha256: str, *, state: str) -> Sequence[FileRecord]:
+        same = and_(files.c.tenant_id == tenant_id, files.c.sha256 == sha256, files.c.state == state)
+        rows = await self._run(select(files).where(same).order_by(files.c.created_at, files.c.id).limit(_MAX_ROWS))
+        return [from_row(FileRecord, row) for row in rows.mappings()]
+
+    async def find_accepted_twin(self, file: FileRecord) -> FileRecord | None:
+        earlier = tuple_(files.c.created_at, files.c.id) < tuple_(literal(file.created_at, UtcDateTime), file.id)
+        same = and_(files.c.tenant_id == file.tenant_id, files.c.sha256 == file.sha256, files.c.state == _ACCEPTED)
+        first = select(files).where(same, earlier).order_by(files.c.created_at, files.c.id).limit(1)
+        row = (await self._run(first)).mappings().one_or_none()
+        return None if row is None else from_row(FileRecord, row)
 
     async def named_blobs(self, file_ids: Sequence[tuple[str, str]]) -> set[str]:
         rows = await self._run(select(files.c.blob_key).where(tuple_(files.c.tenant_id, files.c.id).in_(file_ids)))

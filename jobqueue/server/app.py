@@ -5,6 +5,8 @@ From the outside in: log → errors to problems → host and origin → caller �
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+
 from aiohttp import web
 
 from jobqueue.ports import BlobStore, Records, TaskQueue
@@ -74,9 +76,17 @@ async def _stop_streams(app: web.Application) -> None:
 
 
 def build_app(
-    *, records: Records, blobs: BlobStore, queue: TaskQueue, access: Access, limits: ServerLimits
+    *,
+    records: Records,
+    blobs: BlobStore,
+    queue: TaskQueue,
+    access: Access,
+    limits: ServerLimits,
+    also_ready: Mapping[str, Callable[[], Awaitable[None]]] | None = None,
 ) -> web.Application:
     """The application, ready for a runner.
+
+    ``also_ready`` must answer, as queue and records, before it says that it is ready.
 
     It opens and closes nothing: the ports belong to whoever passed them. Run it with ``access_log=None``; it logs
     its requests itself, without their query strings.
@@ -92,6 +102,7 @@ def build_app(
         access=access,
         limits=limits,
         streams=StreamSlots(limits.max_streams),
+        also_ready=also_ready or {},
     )
     app.add_routes(ROUTES)
     app.on_response_prepare.append(add_security_headers)

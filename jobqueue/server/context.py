@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -63,7 +64,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
-    """What `build_app` was given, and the server's own state."""
+    """What `build_app` was given, and the server's own state.
+
+    ``also_ready``: what must answer besides queue and records before the server is ready, by its name.
+    """
 
     records: Records
     blobs: BlobStore
@@ -71,6 +75,7 @@ class Deps:
     access: Access
     limits: ServerLimits
     streams: StreamSlots
+    also_ready: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 

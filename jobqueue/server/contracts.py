@@ -34,6 +34,7 @@ def _file_data(file: FileRecord) -> dict[str, Any]:
         "size_bytes": file.size_bytes,
         "sha256": file.sha256,
         "info": file.info.model_dump(mode="json") if file.info else None,
+        "scan": file.scan.model_dump(mode="json") if file.scan else None,
     }
 
 

@@ -12,8 +12,10 @@ from jobqueue.errors import InvalidInput
 from jobqueue.server.context import deps
 from jobqueue.views import TaskView
 
-ID: str = "[0-9a-z]{26}"
-"""What follows the kind and the hyphen in every id, as a regular expression for routes and models."""
+ID: str = r"[0-9a-z]{26}(?:\.[0-9]{1,5}){0,3}"
+"""What follows the kind and the hyphen in every id, as a regular expression for routes and models.
+
+The numbers are those of files that were unpacked from others."""
 
 ContractId = Annotated[str, Field(pattern=f"^contract-{ID}$")]
 ReportFormat = Literal["pdf", "docx"]

@@ -23,7 +23,7 @@ async def live(_request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """``GET /readyz``: 200 when queue and records answer, else 503 with the names of those that don't."""
+    """``GET /readyz``: 200 when queue, records and all else needed answer; else 503, naming those that don't."""
     using = deps(request)
 
     async def answers(ping: Callable[[], Awaitable[None]]) -> bool:
@@ -34,9 +34,9 @@ async def ready(request: web.Request) -> web.Response:
             return False
         return True
 
-    names = ("queue", "records")
-    up = await asyncio.gather(answers(using.queue.ping), answers(using.records.ping))
-    down = [name for name, is_up in zip(names, up, strict=True) if not is_up]
+    pings = {"queue": using.queue.ping, "records": using.records.ping, **using.also_ready}
+    up = await asyncio.gather(*map(answers, pings.values()))
+    down = [name for name, is_up in zip(pings, up, strict=True) if not is_up]
     if down:
         return web.json_response({"status": "unavailable", "down": down}, status=503)
     return web.json_response({"status": "ready"})

@@ -59,7 +59,8 @@ async def ocr_file(request: web.Request) -> web.Response:
     async with using.records.unit() as unit:
         file = await unit.get_file(who.tenant_id, file_id)
         if file.state != ACCEPTED:
-            why = f"was rejected: {file.reason}" if file.state == "rejected" else "is still being checked: try later"
+            refused = file.state in {"rejected", "quarantined"}
+            why = f"was {file.state}: {file.reason}" if refused else "is still being checked: try later"
             raise Conflict(f"file {file_id} {why}")
         contract_id = body.contract_id or new_id("contract")
         flow = tasks.ocr_file(task_id=new_id("task"), tenant_id=who.tenant_id, file_id=file_id, contract_id=contract_id)
