@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
+from pydantic import SecretStr
+
+from handlers import children
 from handlers.context import Ctx, services
 from handlers.documents.cleaning import shown_name
+from handlers.documents.policy import CHECKS
+from handlers.quarantine import scan_file
 from jobqueue.errors import InvalidInput, LimitExceeded, RejectedFile
 from jobqueue.ports import AuditEntry, FileRecord, Limits, Services
 from jobqueue.tasks import DocumentInfo
@@ -17,14 +24,23 @@ INSPECT_LIMITS: Final = Limits(wall_s=90.0, cpu_s=90)
 PAGES_SCANNED: Final = 4
 PAGES_WITH_TEXT: Final = 50
 """Pages that one job reads: about half a minute's work on scans, and little more than a second's on text layers."""
+_TOLD: Final = {"mime_type", "pages", "sha256", "size_bytes"}
 SAMPLES: Final = 8
 """Pages looked at to find out which of both a file is. A wrong guess costs only speed."""
 
 
-async def ingest_document(ctx: Ctx, *, tenant_id: str, file_id: str) -> dict[str, Any]:
-    """Inspect an uploaded file and record it as accepted or rejected.
+async def ingest_document(
+    ctx: Ctx, *, tenant_id: str, file_id: str, password: SecretStr | None = None
+) -> dict[str, Any]:
+    """Inspect an uploaded file and record it as accepted or rejected; unpack what holds other files.
 
-    Run again, it finds and records the same.
+    The same bytes of the same tenant are answered from the earlier result. Run again, it finds and records the same.
+
+    Args:
+        ctx: the job's context.
+        tenant_id: whose file it is.
+        file_id: of the uploaded file.
+        password: opens a protected PDF. Nothing keeps it but the job.
 
     Raises:
         RejectedFile, LimitExceeded: the file is not acceptable; its record says why.
@@ -33,16 +49,22 @@ async def ingest_document(ctx: Ctx, *, tenant_id: str, file_id: str) -> dict[str
     world = services(ctx)
     async with world.records.unit() as unit:
         file = await unit.get_file(tenant_id, file_id)
+    await scan_file(ctx, file)
+    inside: Sequence[children.Unpacked] = ()
     try:
-        info = await _inspect(world, file)
+        info = await _earlier(world, file)
+        if info is None:
+            info = await _inspect(world, file, password.get_secret_value() if password else None)
+            inside = await children.unpack(ctx, file, info)
+            info = info.model_copy(update={"children": [child.shown for child in inside]})
     except (RejectedFile, LimitExceeded) as exc:
         # The reason names the file, which can be personal data: it stays out of the audit trail.
         detail = {"error": type(exc).__name__}
         await _record(world, file, detail, state="rejected", info=None, reason=str(exc))
         raise
-    detail = {"mime_type": info.mime_type, "pages": str(info.pages)}
-    await _record(world, file, detail, state="accepted", info=info, reason=None)
-    return info.model_dump(include={"mime_type", "pages", "sha256", "size_bytes"})
+    await _record(world, file, _trail(info), inside, state="accepted", info=info, reason=None)
+    await children.submit(ctx, tenant_id, [child.shown for child in inside])
+    return info.model_dump(include=_TOLD | ({"duplicate_of"} if info.duplicate_of else set()))
 
 
 async def plan_pages(ctx: Ctx, *, tenant_id: str, file_id: str) -> dict[str, Any]:
@@ -61,7 +83,7 @@ async def plan_pages(ctx: Ctx, *, tenant_id: str, file_id: str) -> dict[str, Any
     if file.info is None:
         raise InvalidInput(f"file {file_id} is {file.state}, not accepted: ingest it first")
     samples = spread(file.info.pages, SAMPLES)
-    async with world.blobs.local(file.blob_key) as path:
+    async with world.blobs.local(file.info.reading_key or file.blob_key) as path:
         layered = await world.sandbox.run(
             "handlers.documents.text:layered",
             str(path),
@@ -93,31 +115,68 @@ def spread(pages: int, samples: int) -> list[int]:
     return [1 + (pages - 1) * n // (samples - 1) for n in range(samples)]
 
 
-async def _inspect(world: Services, file: FileRecord) -> DocumentInfo:
-    async with world.blobs.local(file.blob_key) as path:
-        found = await world.sandbox.run(
-            "handlers.documents.inspect:inspect",
-            str(path),
-            file.name,
-            max_bytes=world.max_upload_bytes,
-            max_pages=world.max_pages,
-            engine=world.text_engine,
-            limits=INSPECT_LIMITS,
-        )
-    info = DocumentInfo.model_validate(found)
-    if info.sha256 != file.sha256:
-        name = shown_name(file.name)
-        raise RejectedFile(f"{name} is not in storage as it was uploaded (its SHA-256 differs): upload it again")
-    return info
+def _trail(info: DocumentInfo) -> dict[str, str]:
+    """What the audit trail says of an accepted file: no names, no content."""
+    detail = {"mime_type": info.mime_type, "pages": str(info.pages)}
+    if info.findings:
+        detail["findings"] = " ".join(sorted({finding.code for finding in info.findings}))
+    if info.copy_made:
+        detail["copy_made"] = info.copy_made
+    if info.duplicate_of:
+        detail["duplicate_of"] = info.duplicate_of
+    return detail
 
 
-async def _record(world: Services, file: FileRecord, detail: Mapping[str, str], **verdict: Any) -> None:
+async def _earlier(world: Services, file: FileRecord) -> DocumentInfo | None:
+    """What these checks have found of the same bytes, where they were uploaded to this tenant before."""
+    async with world.records.unit() as unit:
+        twin = await unit.find_accepted_twin(file)
+    if twin is None or twin.info is None or twin.info.checks != CHECKS or twin.info.copy_made:
+        return None  # a copy may have been made with a password, which this upload would have to give, too
+    told = f"The same file was uploaded before, as {twin.id}: this is what was found then."
+    update = {"duplicate_of": twin.info.duplicate_of or twin.id, "warnings": [*twin.info.warnings, told]}
+    return twin.info.model_copy(update=update)
+
+
+async def _inspect(world: Services, file: FileRecord, password: str | None) -> DocumentInfo:
+    with tempfile.TemporaryDirectory(dir=world.temp_dir) as folder:
+        copy = Path(folder, "readable")
+        async with world.blobs.local(file.blob_key) as path:
+            found = await world.sandbox.run(
+                "handlers.documents.inspect:inspect",
+                str(path),
+                file.name,
+                max_bytes=world.max_upload_bytes,
+                max_pages=world.max_pages,
+                engine=world.text_engine,
+                password=password,
+                copy_to=str(copy),
+                limits=INSPECT_LIMITS,
+            )
+        info = DocumentInfo.model_validate(found)
+        if info.sha256 != file.sha256:
+            name = shown_name(file.name)
+            raise RejectedFile(f"{name} is not in storage as it was uploaded (its SHA-256 differs): upload it again")
+        if info.copy_made is None:
+            return info
+        blob = await world.blobs.put_file(f"{file.tenant_id}/files/{file.id}/readable", copy)
+        return info.model_copy(update={"reading_key": blob.key})
+
+
+async def _record(
+    world: Services,
+    file: FileRecord,
+    detail: Mapping[str, str],
+    inside: Sequence[children.Unpacked] = (),
+    **verdict: Any,
+) -> None:
     async with world.records.unit() as unit:
         before = await unit.get_file(file.tenant_id, file.id)
         after = replace(before, **verdict)
         if after == before:  # a second run: the trail already has the entry
             return
         await unit.save_file(after)
+        await children.record(unit, inside)
         entry = AuditEntry(
             tenant_id=file.tenant_id,
             actor="worker:ingest",

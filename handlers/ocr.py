@@ -86,7 +86,7 @@ async def _accepted(ctx: Ctx, tenant_id: str, file_id: str, contract_id: str) ->
 
 
 async def _read(ctx: Ctx, file: FileRecord, info: DocumentInfo, numbers: range) -> DocumentText:
-    async with services(ctx).blobs.local(file.blob_key) as path:
+    async with services(ctx).blobs.local(info.reading_key or file.blob_key) as path:
         return DocumentText(pages=await _read_pages(ctx, path, info.mime_type, numbers))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from jobqueue.typed import Task
 
@@ -28,19 +28,21 @@ class Outcome(BaseModel):
 
 
 class IngestOutcome(Outcome):
-    """What an accepted file is; ``sha256`` in 64 hex digits."""
+    """What an accepted file is; ``sha256`` in 64 hex digits, ``duplicate_of`` the file that it was answered from."""
 
     mime_type: str
     pages: int
     sha256: str
     size_bytes: int
+    duplicate_of: str | None = None
 
 
 class IngestDocument(Task[IngestOutcome], queue="ingest", function="ingest_document"):
-    """Inspect an uploaded file."""
+    """Inspect an uploaded file; ``password`` opens a protected PDF."""
 
     tenant_id: TenantId
     file_id: FileId
+    password: SecretStr | None = Field(default=None, max_length=127)  # as much as a PDF's password may have
 
 
 class PageRange(Outcome):

@@ -6,11 +6,12 @@ are ignored on reading, so that an older worker can read what a newer one wrote.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from jobqueue.flows import Flow, Step
 
@@ -24,6 +25,36 @@ class Model(BaseModel):
 # ── documents ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class FileFinding(Model):
+    """Content of a file that does something, or hides something: ``code`` and ``severity`` by the policy of ingest."""
+
+    code: str
+    severity: Literal["refuse", "warn"]
+    detail: str
+
+
+class FileSignature(Model):
+    """A digital signature as the file states it; empty strings where it doesn't.
+
+    ``covers_whole_file``: nothing was added after it. ``format`` is the PDF's SubFilter.
+    """
+
+    field: str
+    signer: str
+    reason: str
+    signed_at: str
+    format: str
+    covers_whole_file: bool
+
+
+class ChildFile(Model):
+    """A file that was unpacked from another, and the task that processes it."""
+
+    file_id: str
+    task_id: str
+    name: str
+
+
 class DocumentInfo(Model):
     """What ingest found out about a file without reading its text.
 
@@ -35,6 +66,14 @@ class DocumentInfo(Model):
         pages: page (or frame) count, >= 1.
         metadata: title, author, producer, creation date, as plain strings; only what the file has.
         warnings: what a person should know though the file is accepted (an extension that doesn't match, …).
+        findings: active and other content that was found and let pass; each is told of in ``warnings``, too.
+        fields: a PDF form's fields with their values; the first 500.
+        signatures: a PDF's digital signatures, as it states them; whether they are valid is not checked.
+        copy_made: why the file is read from a copy; the original stays as it was uploaded.
+        reading_key: the storage key of that copy.
+        duplicate_of: the file of the same tenant with the same bytes from whose result this one was answered.
+        children: the files unpacked from this one, each with a task of its own.
+        checks: version of the checks that the file went through; 0 before they had one.
     """
 
     mime_type: str
@@ -44,6 +83,37 @@ class DocumentInfo(Model):
     pages: int
     metadata: dict[str, str] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)
+    findings: list[FileFinding] = Field(default_factory=list)
+    fields: dict[str, str] = Field(default_factory=dict)
+    signatures: list[FileSignature] = Field(default_factory=list)
+    copy_made: Literal["decrypted", "repaired"] | None = None
+    reading_key: str | None = None
+    duplicate_of: str | None = None
+    children: list[ChildFile] = Field(default_factory=list)
+    checks: int = 0
+
+
+class Scan(Model):
+    """What a virus scanner made of a file's bytes.
+
+    Attributes:
+        verdict: ``clean``: all of it was looked at; ``infected``; ``unscannable``: it can't be looked at as a whole;
+            ``unchecked``: there was no scanner to do so, only our own checks.
+        engine: who looked: ``ClamAV 1.4.6``, or ``built-in``.
+        signatures: number and day of the engine's signatures, where it has dated ones.
+        finding: the signature's name where infected, else why the file isn't known to be clean.
+        at: when, aware.
+    """
+
+    verdict: Literal["clean", "infected", "unscannable", "unchecked"]
+    engine: str
+    signatures: str | None = None
+    finding: str | None = None
+    at: datetime
+
+
+SUSPECT_BELOW: Final = 0.6
+"""Confidence below which a recognised word is suspect."""
 
 
 class PageSource(StrEnum):
@@ -51,7 +121,32 @@ class PageSource(StrEnum):
 
     TEXT = "text"  # the file's own text layer
     OCR = "ocr"
+    BOTH = "both"  # a text layer, and recognition of the pictures beside it
     EMPTY = "empty"  # looked at by both; there is nothing
+    UNREADABLE = "unreadable"  # there is something on the page, but no text that could be read
+
+
+class PageWord(NamedTuple):
+    """A recognised word: where it stands in the page's text, and where on the page.
+
+    ``text`` is ``page.text[start:start + len(text)]``; ``confidence`` 0..1; the box in pixels of the page's picture as
+    it lies (`PageText.width_px` by ``height_px``); ``block`` and ``line`` are numbers, the line's within its block.
+    """
+
+    text: str
+    start: int
+    confidence: float
+    left: int
+    top: int
+    right: int
+    bottom: int
+    block: int
+    line: int
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it may well say something else: for a person to compare with the page."""
+        return self.confidence < SUSPECT_BELOW
 
 
 class PageText(Model):
@@ -62,6 +157,8 @@ class PageText(Model):
         text: UTF-8 text, lines ended by a line feed, no NUL.
         confidence: 0..1; 1.0 for a text layer, the mean word confidence for OCR.
         seconds: wall time spent on the page.
+        width_px, height_px: of the picture that was recognised; 0 where none was.
+        word_table: the recognised words, packed: a document can have a million of them. See `words`.
     """
 
     number: int
@@ -69,6 +166,29 @@ class PageText(Model):
     source: PageSource
     confidence: float
     seconds: float = 0.0
+    width_px: int = 0
+    height_px: int = 0
+    word_table: str = ""
+
+    @property
+    def words(self) -> Iterator[PageWord]:
+        """The recognised words in reading order; those of a text layer are not among them.
+
+        >>> page = PageText(number=1, text="Deed of", source="ocr", confidence=0.7,
+        ...                 word_table=pack_words([PageWord("Deed", 0, 0.5, 36, 92, 96, 116, 1, 1)]))
+        >>> [(word.text, word.suspect, word.left) for word in page.words]
+        [('Deed', True, 36)]
+        """
+        for row in self.word_table.splitlines():
+            start, length, percent, *place = map(int, row.split())
+            yield PageWord(self.text[start : start + length], start, percent / 100, *place)
+
+
+def pack_words(words: Iterable[PageWord]) -> str:
+    """`PageText.word_table` for these words: a row each of start, length, confidence in percent, box, block, line."""
+    return "\n".join(
+        " ".join(map(str, (word.start, len(word.text), round(word.confidence * 100), *word[3:]))) for word in words
+    )
 
 
 class DocumentText(Model):
@@ -242,15 +362,21 @@ def _read_steps(file: dict[str, Any], contract: dict[str, Any], needs: tuple[str
     ]
 
 
-def process_file(*, task_id: str, tenant_id: str, file_id: str, contract_id: str) -> Flow:
-    """The intake flow: ingest -> plan -> ocr, by ranges of pages -> join -> (analyse, summarise, extract) -> export."""
+def process_file(
+    *, task_id: str, tenant_id: str, file_id: str, contract_id: str, password: SecretStr | None = None
+) -> Flow:
+    """The intake flow: ingest -> plan -> ocr, by ranges of pages -> join -> (analyse, summarise, extract) -> export.
+
+    ``password`` opens a protected PDF; it goes with the ingest step alone.
+    """
     file = {"tenant_id": tenant_id, "file_id": file_id}
+    secret = {"password": password.get_secret_value()} if password else {}
     contract = {"tenant_id": tenant_id, "contract_id": contract_id}
     return _flow(
         task_id,
         "process_file",
         tenant_id,
-        Step(name="ingest", queue="ingest", function="ingest_document", kwargs=file),
+        Step(name="ingest", queue="ingest", function="ingest_document", kwargs={**file, **secret}),
         *_read_steps(file, contract, needs=("ingest",)),
         *_llm_steps(contract, needs=("join",)),
         Step(name="export", queue="export", function="export_report", kwargs=contract, needs=tuple(LLM_STEPS)),

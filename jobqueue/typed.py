@@ -45,6 +45,8 @@ Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MAX_FAULTS: Final = 10
 _SECRETS: Final = (SecretStr, SecretBytes, Secret)
+_SECRET_NAME: Final = re.compile(r"pass(?:word|phrase)|secret|credential|api_?key|(?:^|_)token$", re.IGNORECASE)
+_MASK: Final = "**********"  # as pydantic shows a secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +173,25 @@ class Task(BaseModel, Generic[ResultT]):
             raise InvalidInput(f"the payload of {self.declared.function!r} isn't plain data: {exc}") from None
         type(self).from_payload(plain, version=self.declared.version)
         return {**plain, **self._unknown}
+
+
+def masked(arguments: Any) -> Any:
+    """Arguments of a job as people may see them: what goes by a secret's name is asterisks, at any depth.
+
+    By names, since who shows a dead letter may not know the declaration of its job type.
+
+    >>> masked({"file_id": "file-1", "password": "hunter2", "tries": [{"api_key": "k"}], "token": None})
+    {'file_id': 'file-1', 'password': '**********', 'tries': [{'api_key': '**********'}], 'token': None}
+    """
+    match arguments:
+        case dict():
+            return {
+                name: _MASK if part is not None and _SECRET_NAME.search(str(name)) else masked(part)
+                for name, part in arguments.items()
+            }
+        case list() | tuple():
+            return [masked(part) for part in arguments]
+    return arguments
 
 
 def _result_type(task: type[Task[Any]]) -> Any:

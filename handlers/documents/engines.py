@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -48,6 +48,17 @@ class PdfDocument(Protocol):
 
     def picture_share(self, number: int) -> float:
         """How much of the page is under pictures, 0..1: near 1 for a scan, be it in one piece or in strips."""
+        ...
+
+    def bare_pictures(self, number: int, *, min_share: float) -> list[_Box]:
+        """The pictures that cover at least that share of the page, without any text of the layer on them.
+
+        Each as left, top, right, bottom of the page as it is rendered, in parts of its width and height.
+        """
+        ...
+
+    def scan_dpi(self, number: int) -> float | None:
+        """The resolution of the largest picture on the page, in dots per inch; None where there is no picture."""
         ...
 
     def render(self, number: int, *, dpi: float, max_pixels: int) -> tuple[Image, float]:
@@ -113,6 +124,24 @@ def _share(picture: _Box, page: _Box) -> float:
     return across * down / ((page[2] - page[0]) * (page[3] - page[1]))
 
 
+def _rendered(box: _Box, sheet: _Box, rotation: int) -> _Box:
+    """A box of the sheet (left, low, right, high, in points) as it is rendered (left, top, right, bottom, in parts)."""
+    width, height = sheet[2] - sheet[0], sheet[3] - sheet[1]
+    left, right = (box[0] - sheet[0]) / width, (box[2] - sheet[0]) / width
+    top, bottom = (sheet[3] - box[3]) / height, (sheet[3] - box[1]) / height
+    for _ in range(rotation // 90):  # clockwise
+        left, top, right, bottom = 1 - bottom, left, 1 - top, right
+    return left, top, right, bottom
+
+
+def _largest_dpi(pictures: Iterable[tuple[_Box, tuple[int, int]]]) -> float | None:
+    """The resolution of the picture with the largest box; either may be on its side, so areas are compared."""
+    area, pixels = max(
+        (((box[2] - box[0]) * (box[3] - box[1]), size[0] * size[1]) for box, size in pictures), default=(0.0, 0)
+    )
+    return POINTS_PER_INCH * math.sqrt(pixels / area) if area > 0 and pixels > 0 else None
+
+
 @contextmanager
 def _reading(number: int) -> Iterator[None]:
     """Whatever an engine raises over a page's bytes is that page's fault; the engines name no classes for it."""
@@ -146,6 +175,24 @@ class _MuPdf:
         with _reading(number):
             page = self._page(number)
             return min(1.0, sum(_share(info["bbox"], page.rect) for info in page.get_image_info()))
+
+    def bare_pictures(self, number: int, *, min_share: float) -> list[_Box]:
+        with _reading(number):
+            page = self._page(number)
+            if not page.get_images():  # a look at the page's resources; the pictures' places take running the page
+                return []
+            width, height = page.rect.width, page.rect.height
+            boxes = [info["bbox"] for info in page.get_image_info() if _share(info["bbox"], page.rect) >= min_share]
+            return [
+                (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
+                for box in boxes
+                if not page.get_textbox(box).strip()
+            ]
+
+    def scan_dpi(self, number: int) -> float | None:
+        with _reading(number):
+            infos = self._page(number).get_image_info()
+            return _largest_dpi((tuple(info["bbox"]), (info["width"], info["height"])) for info in infos)
 
     def render(self, number: int, *, dpi: float, max_pixels: int) -> tuple[Image, float]:
         from PIL import Image
@@ -202,6 +249,21 @@ class _Pdfium:
             page = self._document[number - 1]
             pictures = page.get_objects(filter=[self._raw.FPDF_PAGEOBJ_IMAGE], max_depth=4)
             return min(1.0, sum(_share(picture.get_bounds(), page.get_bbox()) for picture in pictures))
+
+    def bare_pictures(self, number: int, *, min_share: float) -> list[_Box]:
+        with _reading(number):
+            page = self._document[number - 1]
+            sheet, text = page.get_bbox(), page.get_textpage()
+            pictures = page.get_objects(filter=[self._raw.FPDF_PAGEOBJ_IMAGE], max_depth=4)
+            boxes = [box for box in (picture.get_bounds() for picture in pictures) if _share(box, sheet) >= min_share]
+            return [
+                _rendered(box, sheet, page.get_rotation()) for box in boxes if not text.get_text_bounded(*box).strip()
+            ]
+
+    def scan_dpi(self, number: int) -> float | None:
+        with _reading(number):
+            pictures = self._document[number - 1].get_objects(filter=[self._raw.FPDF_PAGEOBJ_IMAGE], max_depth=4)
+            return _largest_dpi((picture.get_bounds(), picture.get_px_size()) for picture in pictures)
 
     def render(self, number: int, *, dpi: float, max_pixels: int) -> tuple[Image, float]:
         with _reading(number):

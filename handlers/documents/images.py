@@ -1,4 +1,4 @@
-"""Pictures within a pixel budget: PNG, JPEG and TIFF, one page or many."""
+"""Pictures within a pixel budget: PNG, JPEG, WebP, HEIC and TIFF, one page or many."""
 
 # ruff: noqa: PLC0415  # heavy libraries are imported inside functions, so that a worker stays light
 
@@ -18,7 +18,22 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 MAX_PIXELS: Final = 178_000_000  # a page of 44 x 44 inches at 300 dpi; 0.7 GB when decoded in colour
-FORMATS: Final = {"image/png": "PNG", "image/jpeg": "JPEG", "image/tiff": "TIFF"}
+_SAME_SCALE: Final = 0.1  # resampling costs sharpness: not for so little
+_PAGE_INCHES: Final = 11.35  # between letter, 11, and A4, 11.7
+_MAX_PAGE_RATIO: Final = 1.8
+_LIKELY_DPI: Final = (60, 700)
+FORMATS: Final = {
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+    "image/tiff": "TIFF",
+    "image/webp": "WEBP",
+    "image/heic": "HEIF",
+}
+
+# Pillow's decoders raise all of these for malformed data.
+_MALFORMED: Final = (
+    OSError, EOFError, SyntaxError, ValueError, ArithmeticError, LookupError, TypeError, RuntimeError
+)  # fmt: skip
 
 
 @contextmanager
@@ -31,6 +46,10 @@ def open_image(path: Path, mime_type: str, *, file_name: str) -> Iterator[ImageF
     """
     from PIL import Image, UnidentifiedImageError
 
+    if mime_type == "image/heic":
+        import pi_heif  # the reading half of pillow-heif, without the GPL encoder
+
+        pi_heif.register_heif_opener(thumbnails=False)
     with warnings.catch_warnings():
         # Pillow warns at half the size at which it refuses, and about malformed tags; the checks here decide.
         warnings.simplefilter("ignore")
@@ -43,8 +62,7 @@ def open_image(path: Path, mime_type: str, *, file_name: str) -> Iterator[ImageF
             raise _too_large(file_name) from exc
         except UnidentifiedImageError as exc:
             raise _damaged(file_name, "its header can't be read") from exc
-        except (OSError, EOFError, SyntaxError, ValueError, ArithmeticError, LookupError, TypeError) as exc:
-            # Pillow's decoders raise all of these for malformed data.
+        except _MALFORMED as exc:
             raise _damaged(file_name, clean_line(str(exc), max_chars=200)) from exc
 
 
@@ -95,6 +113,38 @@ def grey_page(path: Path, mime_type: str, number: int, *, max_pixels: int) -> tu
             return grey, dpi
         size = (max(1, int(grey.width * scale)), max(1, int(grey.height * scale)))
         return grey.resize(size, reducing_gap=2.0), dpi * scale if dpi else None
+
+
+def at_dpi(image: Image, own_dpi: float | None, wanted_dpi: float, *, max_pixels: int) -> tuple[Image, float | None]:
+    """The picture at about ``wanted_dpi``, within ``max_pixels``, and its new resolution; as it is where unknown.
+
+    >>> from PIL import Image
+    >>> small, dpi = at_dpi(Image.new("L", (2550, 3300)), 300, 200, max_pixels=25_000_000)
+    >>> small.size, dpi
+    ((1700, 2200), 200.0)
+    """
+    from PIL import Image as Pillow
+
+    if own_dpi is None:
+        return image, None
+    budget = (max_pixels / (image.width * image.height)) ** 0.5
+    scale = min(wanted_dpi / own_dpi, budget)
+    if abs(scale - 1) < _SAME_SCALE:
+        return image, own_dpi
+    size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+    return image.resize(size, Pillow.Resampling.LANCZOS, reducing_gap=2.0), own_dpi * scale
+
+
+def likely_dpi(image: Image) -> float | None:
+    """The resolution of a picture that states none, were it a whole letter or A4 page; None where it can't be one.
+
+    >>> from PIL import Image
+    >>> round(likely_dpi(Image.new("L", (2550, 3300)))), likely_dpi(Image.new("L", (3300, 400)))
+    (291, None)
+    """
+    long, short = max(image.size), min(image.size)
+    dpi = long / _PAGE_INCHES
+    return dpi if long <= _MAX_PAGE_RATIO * short and _LIKELY_DPI[0] <= dpi <= _LIKELY_DPI[1] else None
 
 
 def resolution(image: Image) -> float | None:

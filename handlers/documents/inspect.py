@@ -5,39 +5,28 @@
 from __future__ import annotations
 
 import hashlib
-import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from handlers.documents import plain
-from handlers.documents.cleaning import shown_name
+from handlers.documents import office_text, plain, rtf, types
+from handlers.documents.cleaning import clean_line, iso_date, shown_name
 from handlers.documents.engines import no_pages, open_pdf
 from handlers.documents.images import frames, open_image, resolution
+from handlers.documents.pdf_file import PdfSource, needed_copy, opened, write_copy
+from handlers.documents.policy import CHECKS, Found, judged
 from jobqueue.errors import LimitExceeded, RejectedFile
 
-# The allow list: each type with its usual extension first.
-EXTENSIONS: Final = {
-    "application/pdf": (".pdf",),
-    "image/png": (".png",),
-    "image/jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "image/tiff": (".tif", ".tiff"),
-    "text/plain": (".txt", ".text"),
-}
-_ACCEPTED: Final = "PDF, PNG, JPEG, TIFF and plain text"
-_HEAD_BYTES: Final = 4096
-_TAIL_BYTES: Final = 4096
-_PDF_HEADER: Final = re.compile(rb"(?:^|[\r\n])[ \t]*%PDF-\d")
-_LINEARIZED: Final = re.compile(rb"/Linearized\b.{0,200}?/L\s+(\d{1,12})\b", re.DOTALL)
-# Markup is text, but not text to read.
-_MARKUP: Final = {
-    b"{\\rtf": "an RTF document",
-    b"<!doctype html": "a web page",
-    b"<html": "a web page",
-    b"<?xml": "an XML file",
-    b"%!ps": "a PostScript file",
-}
+if TYPE_CHECKING:
+    import pikepdf
+    from PIL.Image import Image
+
+_EXIF: Final = {0x010F: "camera_make", 0x0110: "camera_model", 0x0131: "software", 0x0132: "created"}
+_EXIF_GPS: Final = 0x8825
+_PAGE_SIZES: Final = 5
+_RTF_CODES: Final = {"dde": "rtf_dde", "template": "rtf_template"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +38,8 @@ class _Source:
     size_bytes: int
     max_pages: int
     engine: str
-
-    def head(self) -> bytes:
-        with self.path.open("rb") as file:
-            return file.read(_HEAD_BYTES)
-
-    def tail(self) -> bytes:
-        with self.path.open("rb") as file:
-            file.seek(max(0, self.size_bytes - _TAIL_BYTES))
-            return file.read()
+    password: str | None
+    copy_to: Path | None
 
     def check_pages(self, pages: int) -> None:
         if pages > self.max_pages:
@@ -70,9 +52,22 @@ class _Source:
 class _Findings:
     pages: int
     metadata: dict[str, str] = field(default_factory=dict)
+    found: list[Found] = field(default_factory=list)
+    fields: dict[str, str] = field(default_factory=dict)
+    signatures: list[dict[str, Any]] = field(default_factory=list)
+    copy: str | None = None
 
 
-def inspect(path: str, file_name: str, *, max_bytes: int, max_pages: int, engine: str) -> dict[str, Any]:
+def inspect(
+    path: str,
+    file_name: str,
+    *,
+    max_bytes: int,
+    max_pages: int,
+    engine: str,
+    password: str | None = None,
+    copy_to: str | None = None,
+) -> dict[str, Any]:
     """Check a file and describe it, as the fields of `jobqueue.tasks.DocumentInfo`.
 
     Args:
@@ -81,9 +76,15 @@ def inspect(path: str, file_name: str, *, max_bytes: int, max_pages: int, engine
         max_bytes: refuse a larger file.
         max_pages: refuse a file with more pages or frames.
         engine: which PDF engine; see `open_pdf`.
+        password: of a protected PDF.
+        copy_to: where to write a readable copy of a protected or damaged PDF; without it such a file is refused.
+
+    Returns:
+        The fields, ``copy_made`` saying whether a copy was written.
 
     Raises:
-        RejectedFile: empty, damaged, cut off, protected by a password, without pages, or not of an accepted type.
+        RejectedFile: empty, damaged, cut off, protected by a password, without pages, not of an accepted type, or with
+            content that `policy.POLICY` refuses.
         LimitExceeded: too large, too many pages, or a picture with too many pixels.
     """
     name = shown_name(file_name)
@@ -92,58 +93,88 @@ def inspect(path: str, file_name: str, *, max_bytes: int, max_pages: int, engine
         raise RejectedFile(f"{name} is empty: check the original and upload it again")
     if size > max_bytes:
         raise LimitExceeded(f"{name} has {size:,} bytes, more than the {max_bytes:,} allowed (max_upload_bytes)")
-    source = _Source(path=Path(path), name=name, size_bytes=size, max_pages=max_pages, engine=engine)
-    mime_type = _type_by_content(source)
-    warnings = _compare_with_name(source, mime_type)
-    found = _INSPECTORS[mime_type](source, mime_type)
-    with source.path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    source = _Source(
+        path=Path(path),
+        name=name,
+        size_bytes=size,
+        max_pages=max_pages,
+        engine=engine,
+        password=password,
+        copy_to=Path(copy_to) if copy_to else None,
+    )
+    mime_type = types.type_of(source.path, name)
+    mismatch = types.mismatch(name, mime_type)
+    facts = _look(source, mime_type)
+    findings = judged(facts.found, name=name)
     return {
         "mime_type": mime_type,
-        "extension": EXTENSIONS[mime_type][0],
-        "sha256": sha256,
+        "extension": types.EXTENSIONS[mime_type][0],
+        "sha256": _sha256(source.path),
         "size_bytes": size,
-        "pages": found.pages,
-        "metadata": found.metadata,
-        "warnings": warnings,
+        "pages": facts.pages,
+        "metadata": facts.metadata,
+        "warnings": _warnings(mismatch, facts, findings),
+        "findings": findings,
+        "fields": facts.fields,
+        "signatures": facts.signatures,
+        "copy_made": facts.copy,
+        "checks": CHECKS,
     }
 
 
-def _type_by_content(source: _Source) -> str:
-    import filetype
-
-    head = source.head()
-    if _PDF_HEADER.search(head[:1024]):  # the header may stand below other lines, as in every common reader
-        return "application/pdf"
-    guess = filetype.guess_mime(head)
-    if guess in EXTENSIONS:
-        return str(guess)
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    markup = next((kind for mark, kind in _MARKUP.items() if start.startswith(mark)), None)
-    if guess is None and markup is None and plain.decode(source.path.read_bytes()) is not None:
-        return "text/plain"
-    kind = markup or (f"of type {guess}" if guess else "of an unknown type")
-    raise RejectedFile(f"{source.name} is {kind}; accepted are {_ACCEPTED}: save it as a PDF and upload that")
+def _look(source: _Source, mime_type: str) -> _Findings:
+    """What the type's own inspector finds; its refusals name the file, also those that come from deep down."""
+    try:
+        return _INSPECTORS[mime_type](source, mime_type)
+    except (RejectedFile, LimitExceeded) as exc:
+        if str(exc).startswith(source.name):
+            raise
+        raise type(exc)(f"{source.name}: {exc}") from exc
 
 
-def _compare_with_name(source: _Source, mime_type: str) -> list[str]:
-    """Text under the name of a PDF or picture is a broken download, so it is refused; other mismatches are told."""
-    extension = PurePath(source.name).suffix.lower()
-    if not extension or extension in EXTENSIONS[mime_type]:
-        return []
-    claimed = next((kind for kind, names in EXTENSIONS.items() if extension in names), None)
-    if mime_type == "text/plain" and claimed:
-        raise RejectedFile(f"{source.name} is not a {extension[1:].upper()} file but plain text: export it again")
-    return [f"The name ends in {extension}, but the content is {mime_type}."]
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _warnings(mismatch: str | None, facts: _Findings, findings: list[dict[str, Any]]) -> list[str]:
+    told = [mismatch] if mismatch else []
+    if facts.copy == "repaired":
+        told.append("The file is damaged: it is read from a repaired copy, and the original is kept.")
+    if any(not signature["covers_whole_file"] for signature in facts.signatures):
+        told.append("It was changed or added to after a signature, or the signature doesn't cover all of it.")
+    return told + [finding["detail"] for finding in findings]
 
 
 def _inspect_pdf(source: _Source, _mime_type: str) -> _Findings:
-    linearized = _LINEARIZED.search(source.head())
-    cut = linearized is not None and int(linearized[1]) > source.size_bytes
-    if cut or b"%%EOF" not in source.tail():
-        # The engines would mend such a file and silently lose the pages that are gone.
-        raise RejectedFile(f"{source.name} is cut off, its end is missing: upload the whole PDF again")
-    with open_pdf(source.path, engine=source.engine, file_name=source.name) as pdf:
+    from handlers.documents import pdf_checks
+
+    given = PdfSource(
+        path=source.path,
+        name=source.name,
+        size_bytes=source.size_bytes,
+        password=source.password,
+        copy_to=source.copy_to,
+    )
+    with opened(given) as pdf:
+        facts = pdf_checks.facts(pdf, size_bytes=source.size_bytes)
+        judged(facts.found, name=source.name)  # refused before anything is written or rendered
+        copy = needed_copy(given, pdf)
+        readable = write_copy(given, pdf, copy) if copy else source.path
+        sizes = _page_sizes(pdf, source)
+    pages, metadata = _look_with_engine(source, readable)
+    return _Findings(
+        pages=pages,
+        metadata={**metadata, **facts.metadata, **sizes},
+        found=facts.found,
+        fields=facts.fields,
+        signatures=facts.signatures,
+        copy=copy,
+    )
+
+
+def _look_with_engine(source: _Source, path: Path) -> tuple[int, dict[str, str]]:
+    with open_pdf(path, engine=source.engine, file_name=source.name) as pdf:
         pages = pdf.page_count
         if pages < 1:
             raise no_pages(source.name)
@@ -153,7 +184,17 @@ def _inspect_pdf(source: _Source, _mime_type: str) -> _Findings:
                 pdf.picture_share(number)
         except RejectedFile as exc:
             raise RejectedFile(f"{source.name}: {exc}") from exc
-        return _Findings(pages=pages, metadata=pdf.metadata)
+        return pages, pdf.metadata
+
+
+def _page_sizes(pdf: pikepdf.Pdf, source: _Source) -> dict[str, str]:
+    """The most common sizes of pages, in points."""
+    sizes: Counter[str] = Counter()
+    for number, page in enumerate(pdf.pages, start=1):
+        source.check_pages(number)
+        left, low, right, high = (float(edge) for edge in page.mediabox)
+        sizes[f"{abs(right - left):.0f} x {abs(high - low):.0f} pt"] += 1
+    return {"page_sizes": ", ".join(size for size, _ in sizes.most_common(_PAGE_SIZES))} if sizes else {}
 
 
 def _inspect_image(source: _Source, mime_type: str) -> _Findings:
@@ -161,12 +202,23 @@ def _inspect_image(source: _Source, mime_type: str) -> _Findings:
         metadata = {"width_px": str(image.width), "height_px": str(image.height)}
         if dpi := resolution(image):
             metadata["dpi"] = f"{dpi:.0f}"
+        about, found = _exif(image)
         pages = 0
         for number in frames(image, source.name):
             source.check_pages(number)
             image.load()
             pages = number
-    return _Findings(pages=pages, metadata=metadata)
+    return _Findings(pages=pages, metadata={**metadata, **about}, found=found)
+
+
+def _exif(image: Image) -> tuple[dict[str, str], list[Found]]:
+    """What the camera wrote; where it was is told of, and not kept."""
+    exif = image.getexif()
+    values = {key: clean_line(str(exif[tag])) for tag, key in _EXIF.items() if isinstance(exif.get(tag), str)}
+    if "created" in values:
+        values["created"] = iso_date(values["created"].replace(":", "").replace(" ", ""))
+    found = [Found(code="image_location")] if exif.get_ifd(_EXIF_GPS) else []
+    return {key: value for key, value in values.items() if value}, found
 
 
 def _inspect_text(source: _Source, _mime_type: str) -> _Findings:
@@ -180,10 +232,29 @@ def _inspect_text(source: _Source, _mime_type: str) -> _Findings:
     return _Findings(pages=1)
 
 
+def _inspect_office(source: _Source, mime_type: str) -> _Findings:
+    found: list[Found] = []
+    metadata: dict[str, str] = {}
+    if mime_type == office_text.DOCX:
+        from handlers.documents import office_checks
+
+        found = office_checks.active_content(source.path, name=source.name)
+        judged(found, name=source.name)
+        metadata = office_checks.properties(source.path, name=source.name)
+    elif mime_type == office_text.RTF:
+        words = rtf.active_words(source.path.read_bytes())
+        found = [Found(code=_RTF_CODES.get(word, "rtf_object"), detail=word) for word in words]
+        judged(found, name=source.name)
+    pages = office_text.pages_of(source.path, mime_type, name=source.name)
+    source.check_pages(len(pages))
+    if not any(pages):
+        raise RejectedFile(f"{source.name} holds no text: print it to PDF and upload that")
+    return _Findings(pages=len(pages), metadata=metadata, found=found)
+
+
 _INSPECTORS: Final[dict[str, Callable[[_Source, str], _Findings]]] = {
-    "application/pdf": _inspect_pdf,
-    "image/png": _inspect_image,
-    "image/jpeg": _inspect_image,
-    "image/tiff": _inspect_image,
-    "text/plain": _inspect_text,
+    types.PDF: _inspect_pdf,
+    **dict.fromkeys(("image/png", "image/jpeg", "image/tiff", "image/webp", "image/heic"), _inspect_image),
+    **dict.fromkeys(office_text.READERS, _inspect_office),
+    types.TEXT: _inspect_text,
 }

@@ -24,7 +24,9 @@ CLASSES: Final[dict[DocumentClass, str]] = {
 SOURCES: Final[dict[PageSource, str]] = {
     PageSource.TEXT: "Text layer of the file",
     PageSource.OCR: "Optical character recognition",
+    PageSource.BOTH: "Text layer, and recognition of pictures",
     PageSource.EMPTY: "No text found",
+    PageSource.UNREADABLE: "Not readable",
 }
 
 SEVERITIES: Final[dict[Severity, str]] = {

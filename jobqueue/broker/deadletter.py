@@ -14,6 +14,7 @@ from jobqueue.broker.options import lane_of
 from jobqueue.broker.scripts import Scripts
 from jobqueue.errors import Conflict, JobqueueError, NotFound
 from jobqueue.job import decode, encode
+from jobqueue.typed import masked
 
 _PAGE: Final = 200
 _HISTORY: Final = 20
@@ -59,7 +60,7 @@ class DeadLetter:
             "started_at": self.started_at.isoformat() if self.started_at else None,
             "traceback": self.traceback,
             "args": data.get("a", []),
-            "kwargs": data.get("k", {}),
+            "kwargs": masked(data.get("k", {})),
             "history": (data.get("m") or {}).get("history", []),
         }
 

@@ -53,11 +53,11 @@ class Place:
         return json.loads(done.stdout)
 
     @contextmanager
-    def start(self, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    def start(self, *arguments: str | Path, command: tuple[str, ...] = COMMAND) -> Iterator[subprocess.Popen[str]]:
         """The running command; it is killed in the end if it still runs."""
         with (self.directory / f"{arguments[0]}.stderr").open("w") as stderr:
             process = subprocess.Popen(
-                [*COMMAND, *arguments], cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL,
+                [*command, *arguments], cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=stderr, text=True,
             )  # fmt: skip
         with process:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from jobqueue.ports import ContractRecord, FileRecord, Records, TaskRecord
-from jobqueue.tasks import Analysis, Clause, DocumentInfo, Extraction, Fact, Quote, Summary
+from jobqueue.tasks import Analysis, Clause, DocumentInfo, Extraction, Fact, Quote, Scan, Summary
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 TENANT = "tenant-1"
@@ -28,6 +28,7 @@ INFO = DocumentInfo(
     pages=2,
     metadata={"title": "A\0B", "author": "\ud800"},
 )
+SCAN = Scan(verdict="infected", engine="ClamAV 1.4.6", finding="Eicar.Test", at=NOW)
 CONTRACT = ContractRecord(id="contract-1", tenant_id=TENANT, file_id=FILE.id, created_at=NOW)
 TASK = TaskRecord(
     id="task-1", tenant_id=TENANT, kind="process_file", state="queued", created_at=NOW, spec={"steps": []}

@@ -17,6 +17,7 @@ from tests.contract.records_samples import (
     FILE,
     INFO,
     NOW,
+    SCAN,
     SUMMARY,
     TASK,
     TENANT,
@@ -31,10 +32,42 @@ async def test_a_file_comes_back_as_it_was_added_and_as_it_was_saved(records: Da
         await unit.add_file(FILE)
     async with records.unit() as unit:
         assert await unit.get_file(TENANT, FILE.id) == FILE
-        saved = replace(FILE, state="accepted", info=INFO, reason="seen")
+        saved = replace(FILE, state="accepted", info=INFO, reason="seen", scan=SCAN)
         await unit.save_file(saved)
     async with records.unit() as unit:
         assert await unit.get_file(TENANT, FILE.id) == saved
+
+
+async def test_files_are_found_by_their_bytes_and_state_within_their_tenant(records: Database) -> None:
+    infected = replace(FILE, id="file-2", state="quarantined", scan=SCAN)
+    older = replace(infected, id="file-3", created_at=NOW - timedelta(days=1))
+    async with records.unit() as unit:
+        await unit.add_file(FILE)
+        assert await unit.find_files(TENANT, FILE.sha256, state="quarantined") == []
+        await unit.add_file(infected)
+        await unit.add_file(older)
+        assert await unit.find_files(TENANT, FILE.sha256, state="quarantined") == [older, infected]
+        assert await unit.find_files(TENANT, FILE.sha256, state="received") == [FILE]
+        assert await unit.find_files(TENANT, "cd" * 32, state="quarantined") == []
+        assert await unit.find_files("tenant-2", FILE.sha256, state="quarantined") == []
+
+
+async def test_the_first_accepted_file_with_the_same_bytes_is_found_within_its_tenant(records: Database) -> None:
+    accepted = replace(FILE, state="accepted", info=INFO)
+    async with records.unit() as unit:
+        await unit.add_file(replace(FILE, id="file-0", created_at=NOW - timedelta(hours=2)))  # not accepted
+        await unit.add_file(replace(accepted, id="file-1a", created_at=NOW - timedelta(minutes=1)))
+        await unit.add_file(replace(accepted, id="file-1b", created_at=NOW))
+        await unit.add_file(replace(accepted, id="file-1c", sha256="cd" * 32, created_at=NOW - timedelta(hours=1)))
+        new = replace(FILE, id="file-2", created_at=NOW)
+        await unit.add_file(new)
+        twin = await unit.find_accepted_twin(new)
+        assert twin is not None
+        assert (twin.id, twin.info) == ("file-1a", INFO)
+        second = replace(accepted, id="file-1b", created_at=NOW)
+        assert await unit.find_accepted_twin(second) == twin
+        assert await unit.find_accepted_twin(twin) is None
+        assert await unit.find_accepted_twin(replace(new, tenant_id="tenant-2")) is None
 
 
 async def test_the_blobs_that_files_name_are_found_by_tenant_and_file(records: Database) -> None:

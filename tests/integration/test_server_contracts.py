@@ -96,3 +96,12 @@ async def test_the_script_puts_strings_into_the_page_as_text_alone() -> None:
 @pytest.mark.parametrize("name", ["..%2fapp.py", "%2e%2e/app.py", "nothing.js", "__init__.py"])
 async def test_no_other_file_can_be_had(lab: Lab, name: str) -> None:
     assert (await lab.client.get(f"/static/{name}")).status == 404
+
+
+async def test_what_was_unpacked_from_another_file_has_an_address_of_its_own(lab: Lab) -> None:
+    _, contract = await lab.add_document()
+    inner = replace(contract, id=f"{contract.id}.1.12")
+    lab.records.committed.contracts[inner.id] = inner
+    answer = await lab.client.get(f"/api/contracts/{inner.id}", headers=lab.auth)
+    assert answer.status == 200
+    assert (await answer.json())["id"] == inner.id

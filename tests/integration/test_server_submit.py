@@ -277,7 +277,10 @@ async def test_a_file_is_not_read_into_a_contract_of_another_file(lab: Lab) -> N
     assert not lab.queue.flows
 
 
-@pytest.mark.parametrize(("state", "word"), [("received", "still being checked"), ("rejected", "encrypted")])
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [("received", "still being checked"), ("rejected", "encrypted"), ("quarantined", "encrypted")],
+)
 async def test_a_file_that_was_not_accepted_is_not_read(lab: Lab, state: str, word: str) -> None:
     file, _ = await lab.add_document()
     lab.records.committed.files[file.id] = replace(file, state=state, reason="it is encrypted")

@@ -51,7 +51,10 @@ async def test_while_the_queue_is_away_only_finished_tasks_can_be_answered(lab: 
     assert (answer.status, (await answer.json(content_type=None))["code"]) == (503, "unavailable")
 
 
-@pytest.mark.parametrize("task_id", ["task-1", "queues", "task-" + "A" * 26, "file-" + "0" * 26, "..%2f..", "task-%00"])
+@pytest.mark.parametrize(
+    "task_id",
+    ["task-1", "queues", "task-" + "A" * 26, "task-" + "0" * 26 + ".", "file-" + "0" * 26, "..%2f..", "task-%00"],
+)
 async def test_a_malformed_id_is_missing(lab: Lab, task_id: str) -> None:
     assert (await lab.client.delete(f"/api/tasks/{task_id}", headers=lab.auth)).status in {404, 405}
     if task_id != "queues":

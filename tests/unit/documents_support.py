@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import importlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -26,8 +26,10 @@ from jobqueue.ports import (
     Records,
     Sandbox,
     Services,
+    TaskRecord,
     UnitOfWork,
 )
+from jobqueue.services.virusscan import NoScanner
 
 TENANT = "tenant-1"
 FILE = "file-1"
@@ -68,6 +70,9 @@ class DictBlobs:
         self.objects[key] = data
         return Blob(key=key, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
+    async def put_file(self, key: str, path: Path) -> Blob:
+        return await self.put_bytes(key, path.read_bytes())  # noqa: ASYNC240  # a test's small file
+
     async def read(self, key: str, *, max_bytes: int) -> bytes:
         if key not in self.objects:
             raise NotFound(f"there is no object {key}")
@@ -93,6 +98,7 @@ class MemoryUnit:
 
     files: dict[tuple[str, str], FileRecord] = field(default_factory=dict)
     contracts: dict[tuple[str, str], ContractRecord] = field(default_factory=dict)
+    tasks: dict[tuple[str, str], TaskRecord] = field(default_factory=dict)
     trail: list[AuditEntry] = field(default_factory=list)
 
     async def get_file(self, tenant_id: str, file_id: str) -> FileRecord:
@@ -100,6 +106,29 @@ class MemoryUnit:
             return self.files[tenant_id, file_id]
         except KeyError:
             raise NotFound(f"there is no file {file_id}") from None
+
+    async def find_files(self, tenant_id: str, sha256: str, *, state: str) -> Sequence[FileRecord]:
+        wanted = (tenant_id, sha256, state)
+        return [row for row in self.files.values() if (row.tenant_id, row.sha256, row.state) == wanted]
+
+    async def find_accepted_twin(self, file: FileRecord) -> FileRecord | None:
+        same = [row for row in self.files.values() if (row.tenant_id, row.sha256) == (file.tenant_id, file.sha256)]
+        earlier = [row for row in same if (row.created_at, row.id) < (file.created_at, file.id)]
+        return next((row for row in sorted(earlier, key=lambda row: row.id) if row.state == "accepted"), None)
+
+    async def add_file(self, file: FileRecord) -> None:
+        assert (file.tenant_id, file.id) not in self.files
+        self.files[file.tenant_id, file.id] = file
+
+    async def add_contract(self, contract: ContractRecord) -> None:
+        self.contracts[contract.tenant_id, contract.id] = contract
+
+    async def add_task(self, task: TaskRecord) -> None:
+        assert (task.tenant_id, task.id) not in self.tasks
+        self.tasks[task.tenant_id, task.id] = task
+
+    async def get_task(self, tenant_id: str, task_id: str) -> TaskRecord:
+        return self.tasks[tenant_id, task_id]
 
     async def save_file(self, file: FileRecord) -> None:
         await self.get_file(file.tenant_id, file.id)
@@ -176,6 +205,6 @@ class World:
             records=cast("Records", self.records),
             model=cast("ContractModel", None),  # no document handler asks a model
             temp_dir=self.folder,
-            **options,
+            **{"scanner": NoScanner(), **options},
         )
         return {"job_id": "ocr-1", "job_try": 1, "services": bundle, "progress": report}

@@ -165,6 +165,24 @@ def stamped_scan_pdf() -> bytes:
     return out.getvalue()
 
 
+LETTER_TEXT = "\n".join(
+    f"{number}. The seller delivers the property to the buyer free of liens on the closing date."
+    for number in (1, 2, 3)
+)
+
+
+def letter_with_scanned_clause_pdf(inlay: Image.Image | None = None, *, text: str = LETTER_TEXT) -> bytes:
+    """A text layer on the upper half, and below it a picture over a quarter of the page: of print, or the one given."""
+    out = io.BytesIO()
+    canvas = Canvas(out, pagesize=LETTER, invariant=1)
+    for index, line in enumerate(text.splitlines()):
+        canvas.drawString(72, 700 - 18 * index, line)
+    clause = inlay or print_page(PROSE).crop((100, 100, 1300, 500))
+    canvas.drawImage(ImageReader(clause), 72, 150, 432, 144 if inlay is None else 216)
+    canvas.save()
+    return out.getvalue()
+
+
 def form_pdf() -> bytes:
     """A form with one field filled in."""
     out = io.BytesIO()
@@ -241,7 +259,7 @@ def binary_noise() -> bytes:
 
 
 def word_file() -> bytes:
-    """The outside of a DOCX: a good file, of a type that is not accepted."""
+    """The outside of an Office file, which doesn't say what it is."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")

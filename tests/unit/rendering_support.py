@@ -26,6 +26,7 @@ from jobqueue.ports import (
     Sandbox,
     Services,
 )
+from jobqueue.services.virusscan import NoScanner
 from jobqueue.tasks import (
     Analysis,
     Clause,
@@ -319,6 +320,7 @@ class World:
             sandbox=cast("Sandbox", self.sandbox),
             records=cast("Records", self.records),
             model=cast("ContractModel", None),
+            scanner=NoScanner(),
             temp_dir=self.temp_dir,
         )
         return {"services": services, "progress": note}

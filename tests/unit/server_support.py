@@ -163,6 +163,15 @@ class MemoryUnit:
         row: FileRecord = self._get(self.files, tenant_id, file_id)
         return row
 
+    async def find_files(self, tenant_id: str, sha256: str, *, state: str) -> Sequence[FileRecord]:
+        wanted = (tenant_id, sha256, state)
+        return [row for row in self.files.values() if (row.tenant_id, row.sha256, row.state) == wanted]
+
+    async def find_accepted_twin(self, file: FileRecord) -> FileRecord | None:
+        same = await self.find_files(file.tenant_id, file.sha256, state="accepted")
+        earlier = [row for row in same if (row.created_at, row.id) < (file.created_at, file.id)]
+        return min(earlier, key=lambda row: (row.created_at, row.id), default=None)
+
     async def named_blobs(self, file_ids: Sequence[tuple[str, str]]) -> set[str]:
         return {row.blob_key for row in self.files.values() if (row.tenant_id, row.id) in file_ids}
 

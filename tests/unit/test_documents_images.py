@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from handlers.documents import images
-from handlers.documents.deskew import skew, straighten
-from handlers.documents.images import MAX_PIXELS, grey_page, open_image
+from handlers.documents.deskew import line_pitch, skew
+from handlers.documents.images import MAX_PIXELS, at_dpi, grey_page, likely_dpi, open_image
 from jobqueue.errors import LimitExceeded, RejectedFile
 from tests.unit import hostile_files as hostile
 
@@ -92,13 +92,37 @@ def test_each_page_of_a_tiff_is_its_own(tmp_path: Path) -> None:
         grey_page(path, "image/tiff", 3, max_pixels=BUDGET)
 
 
-@pytest.mark.parametrize("degrees", [-4.0, -1.5, -0.7, 0.0, 0.7, 1.5, 4.0])
+def test_a_picture_is_scaled_to_the_resolution_asked_for_but_within_the_budget() -> None:
+    page = Image.new("L", (1_700, 2_200), 255)
+    assert at_dpi(page, 200, 100, max_pixels=BUDGET)[0].size == (850, 1_100)
+    assert at_dpi(page, 200, 195, max_pixels=BUDGET) == (page, 200)  # so little is not worth its blur
+    assert at_dpi(page, None, 100, max_pixels=BUDGET) == (page, None)
+    large, dpi = at_dpi(page, 200, 800, max_pixels=BUDGET)
+    assert large.width * large.height <= BUDGET
+    assert dpi == pytest.approx(large.width / 8.5, rel=0.01)
+
+
+@pytest.mark.parametrize(("size", "dpi"), [((2_480, 3_508), 300), ((1_700, 2_200), 200), ((60, 80), None)])
+def test_a_picture_of_a_whole_page_gives_its_resolution_away(size: tuple[int, int], dpi: float | None) -> None:
+    assert likely_dpi(Image.new("L", size)) == (None if dpi is None else pytest.approx(dpi, rel=0.05))
+
+
+@pytest.mark.parametrize("degrees", [-8.0, -4.0, -1.5, -0.7, 0.0, 0.7, 1.5, 4.0, 8.0])
 def test_the_skew_of_a_page_is_found(degrees: float) -> None:
     page = hostile.print_page("\n".join([hostile.PROSE] * 6))
     assert skew(page.rotate(-degrees, fillcolor=255)) == pytest.approx(degrees, abs=0.15)
 
 
-def test_a_page_without_lines_is_left_alone() -> None:
-    blank = Image.new("L", (850, 1100), 255)
-    assert straighten(blank) is blank
+def test_a_page_without_lines_has_no_skew() -> None:
+    assert skew(Image.new("L", (850, 1100), 255)) == 0.0
     assert skew(Image.new("L", (3, 4_000), 0)) == 0.0
+
+
+def test_the_pitch_of_the_lines_tells_small_print_and_nothing_of_a_page_on_its_side() -> None:
+    page = hostile.print_page("\n".join([hostile.PROSE] * 8))
+    pitch = line_pitch(page)
+    assert pitch is not None
+    assert 35 < pitch < 55  # 12 points at 200 dpi are 33 pixels, and there is room between the lines
+    half = line_pitch(page.resize((page.width // 2, page.height // 2)))
+    assert half == pytest.approx(pitch / 2, abs=3)
+    assert line_pitch(page.rotate(90, expand=True)) is None

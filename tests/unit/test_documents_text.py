@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from handlers.documents import plain, recognition
-from handlers.documents.recognition import recognise
+from handlers.documents import plain
+from handlers.documents.plausible import plausible
+from handlers.documents.sample_text import AGREEMENT
 from handlers.documents.text import read_page
-from jobqueue.errors import ConfigError, InvalidInput, LimitExceeded, RejectedFile, SandboxCrashed, Unavailable
+from jobqueue.errors import InvalidInput, LimitExceeded, RejectedFile
 from jobqueue.tasks import PageSource, PageText
 from tests.unit import hostile_files as hostile
 
@@ -86,6 +86,19 @@ def test_a_text_file_is_one_page(read: Read) -> None:
         read(hostile.binary_noise(), "text/plain")
 
 
+def test_a_file_put_in_the_place_of_another_is_read_anew(read: Read) -> None:
+    for text in ("The buyer signs first.", "The seller signs next.", "The buyer signs first."):
+        assert read(hostile.text_pdf([text])).text == text
+
+
+def test_shifted_letters_and_unmapped_glyphs_are_no_text() -> None:
+    prose = " ".join(AGREEMENT.split())
+    assert plausible(prose)
+    assert not plausible("".join(chr((ord(c) - 97 + 3) % 26 + 97) if "a" <= c <= "z" else c for c in prose))
+    assert not plausible(prose.replace("e", "\ufffd"))
+    assert plausible("Договор купли-продажи квартиры между продавцом и покупателем " * 5)  # not judged by Latin shapes
+
+
 def test_a_page_beyond_the_last_is_refused(read: Read) -> None:
     with pytest.raises(RejectedFile, match="page 2 is missing: the file ends with page 1"):
         read(hostile.text_pdf(), number=2)
@@ -94,8 +107,8 @@ def test_a_page_beyond_the_last_is_refused(read: Read) -> None:
 
 
 def test_a_type_that_is_not_accepted_is_not_read(read: Read) -> None:
-    with pytest.raises(InvalidInput, match="application/zip"):
-        read(b"", "application/zip")
+    with pytest.raises(InvalidInput, match="application/java-archive"):
+        read(b"", "application/java-archive")
 
 
 def test_a_page_with_too_much_text_is_refused(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,59 +117,41 @@ def test_a_page_with_too_much_text_is_refused(read: Read, monkeypatch: pytest.Mo
         read(b"fifteen letters", "text/plain")
 
 
-# ── recognition ──────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_page_with_something_on_it_but_no_words_is_unreadable_not_empty(read: Read) -> None:
+    page = read(hostile.picture(Image.effect_mandelbrot((600, 800), (-2, -1.5, 1, 1.5), 50), "PNG"), "image/png")
+    assert page.source is PageSource.UNREADABLE
+    assert (page.text, page.confidence, list(page.words)) == ("", 0.0, [])
 
 
-@pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_a_sheet_scanned_sideways_or_upside_down_is_read(degrees: int) -> None:
-    page = hostile.print_page(hostile.PROSE).rotate(degrees, expand=True)
-    assert recognise(page, languages="eng", dpi=200).text == hostile.PROSE
+def test_the_words_of_a_recognised_page_point_into_its_text_and_onto_the_page(read: Read) -> None:
+    page = read(hostile.mixed_pdf(), number=2)
+    words = list(page.words)
+    assert [word.text for word in words] == hostile.PROSE.split()
+    for word in words:
+        assert page.text[word.start :].startswith(word.text)
+        assert 0 <= word.left < word.right <= page.width_px
+        assert 0 <= word.top < word.bottom <= page.height_px
+    assert not any(word.suspect for word in words)
 
 
-def test_straightening_a_skewed_page_makes_words_readable(monkeypatch: pytest.MonkeyPatch) -> None:
-    prose = "\n".join(f"{line} Clause {number}" for number in range(6) for line in hostile.PROSE.splitlines())
-    skewed = hostile.print_page(prose).rotate(4, resample=Image.Resampling.BICUBIC, fillcolor=255)
-
-    def right_words() -> int:
-        seen = recognise(skewed, languages="eng", dpi=200).text.split()
-        blocks = difflib.SequenceMatcher(None, prose.split(), seen, autojunk=False).get_matching_blocks()
-        return sum(block.size for block in blocks)
-
-    straight = right_words()
-    monkeypatch.setattr(recognition, "straighten", lambda image: image)
-    assert right_words() < straight
-    assert straight >= 0.99 * len(prose.split())
+def test_a_picture_of_text_beside_a_text_layer_is_read_too_and_nothing_twice(read: Read) -> None:
+    page = read(hostile.letter_with_scanned_clause_pdf())
+    assert page.source is PageSource.BOTH
+    assert page.text == f"{hostile.LETTER_TEXT}\n\n{hostile.PROSE}"
+    assert 0.9 < page.confidence < 1
+    words = list(page.words)
+    assert [word.text for word in words] == hostile.PROSE.split()
+    assert all(page.text[word.start :].startswith(word.text) for word in words)
+    assert all(page.height_px * 0.5 < word.top < word.bottom < page.height_px for word in words)
 
 
-def test_nothing_is_recognised_on_blank_or_tiny_pictures() -> None:
-    for size in ((600, 800), (3, 3), (4_000, 17)):
-        seen = recognise(Image.new("L", size, 255), languages="eng", dpi=None)
-        assert (seen.text, seen.confidence) == ("", 0.0)
+def test_a_photograph_beside_a_text_layer_changes_nothing(read: Read) -> None:
+    page = read(hostile.letter_with_scanned_clause_pdf(Image.effect_mandelbrot((600, 300), (-2, -1.5, 1, 1.5), 50)))
+    assert (page.source, page.text, page.confidence) == (PageSource.TEXT, hostile.LETTER_TEXT, 1.0)
 
 
-def test_a_language_without_data_is_a_wrong_setting() -> None:
-    with pytest.raises(ConfigError, match=r"ocr_languages is 'eng\+tlh'"):
-        recognise(hostile.print_page("Deed"), languages="eng+tlh", dpi=200)
-
-
-def test_a_page_that_takes_too_long_is_refused_naming_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recognition, "TIMEOUT_S", 0.01)
-    with pytest.raises(LimitExceeded, match=r"longer than 0\.01 s"):
-        recognise(hostile.print_page(hostile.PROSE), languages="eng", dpi=200)
-
-
-def test_a_tesseract_that_was_killed_is_worth_another_try(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    program = tmp_path / "tesseract"
-    program.write_text("""#!/bin/sh
-case "$1" in --list-langs) echo eng ;; --version) echo "tesseract 5.3.0" ;; *) kill -9 $$ ;; esac
-""")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(SandboxCrashed, match="signal 9"):
-        recognise(hostile.print_page("Deed"), languages="eng", dpi=200)
-
-
-def test_a_worker_without_tesseract_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Unavailable, match="install tesseract-ocr"):
-        recognise(hostile.print_page("Deed"), languages="eng", dpi=200)
+def test_a_layer_of_shifted_letters_over_a_scan_is_not_believed(read: Read) -> None:
+    shifted = "".join(chr((ord(c) - 97 + 3) % 26 + 97) if c.islower() else c for c in hostile.LETTER_TEXT)
+    page = read(hostile.letter_with_scanned_clause_pdf(text=shifted))
+    assert page.source is PageSource.OCR
+    assert "earnest money" in page.text

@@ -17,6 +17,7 @@ from jobqueue.records.database import Database
 from jobqueue.services.blobs import DirectoryStore
 from jobqueue.services.models import OfflineModel
 from jobqueue.services.sandbox import ProcessSandbox
+from jobqueue.services.virusscan import NoScanner
 from tests.unit.contract_samples import PURCHASE, document
 
 IDS = {"tenant_id": "tenant-1", "contract_id": "contract-1"}
@@ -74,7 +75,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         await unit.add_contract(ContractRecord(id="contract-1", tenant_id="tenant-1", file_id="file-1", created_at=now))
     async with ProcessSandbox(processes=1) as sandbox:
         model = OfflineModel(sandbox)
-        bundle = Services(blobs=blobs, sandbox=sandbox, records=records, model=model, temp_dir=tmp_path)
+        bundle = Services(
+            blobs=blobs, sandbox=sandbox, records=records, model=model, scanner=NoScanner(), temp_dir=tmp_path
+        )
         yield World(records, blobs, bundle)
     await blobs.close()
     await records.close()

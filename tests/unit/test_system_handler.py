@@ -17,6 +17,7 @@ from jobqueue.errors import Unavailable
 from jobqueue.ports import ContractModel, FileRecord, Sandbox, Services, TaskRecord
 from jobqueue.records.database import Database
 from jobqueue.services.blobs import DirectoryStore
+from jobqueue.services.virusscan import NoScanner
 from jobqueue.tasks import ocr_file
 from jobqueue.views import QueueView
 from tests.unit.server_support import MemoryQueue
@@ -35,6 +36,7 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
         records=records,
         sandbox=cast("Sandbox", NOT_USED),
         model=cast("ContractModel", NOT_USED),
+        scanner=NoScanner(),
         temp_dir=tmp_path / "tmp",
         max_upload_bytes=1,
     )
@@ -190,6 +192,23 @@ async def test_check_health_names_everything_that_is_down(services: Services, tm
     assert "storage: storage at" in storage
     assert "disk: " in disk
     assert "should be: free some space" in disk
+
+
+class Scanner(NoScanner):
+    mandatory = True
+
+    def __init__(self, *, well: bool) -> None:
+        self.well = well
+
+    async def check(self) -> None:
+        if not self.well:
+            raise Unavailable("clamd can't be reached")
+
+
+async def test_check_health_asks_a_scanner_that_must_be_there(services: Services) -> None:
+    assert (await check_health({"services": replace(services, scanner=Scanner(well=True))}))["virus scan"] == "ok"
+    with pytest.raises(Unavailable, match="virus scan: clamd can't be reached"):
+        await check_health({"services": replace(services, scanner=Scanner(well=False))})
 
 
 async def test_check_health_names_a_missing_temporary_directory(services: Services) -> None:
