@@ -128,6 +128,7 @@ async def _read_pages(ctx: Ctx, path: Path, mime_type: str, numbers: range) -> l
                 number,
                 engine=world.text_engine,
                 languages=world.ocr_languages,
+                ocr_engine=world.ocr_engine,
                 limits=PAGE_LIMITS,
             )
             pages[number] = PageText.model_validate(page)
@@ -143,11 +144,17 @@ async def _read_pages(ctx: Ctx, path: Path, mime_type: str, numbers: range) -> l
 
 
 def _outline(document: DocumentText) -> dict[str, Any]:
-    seen = [page for page in document.pages if page.source is not PageSource.EMPTY]
+    read = [page for page in document.pages if page.source not in {PageSource.EMPTY, PageSource.UNREADABLE}]
     return {
         "pages": len(document.pages),
-        "ocr_pages": sum(page.source is PageSource.OCR for page in seen),
-        "empty_pages": [page.number for page in document.pages if page.source is PageSource.EMPTY],
+        "ocr_pages": sum(page.source in {PageSource.OCR, PageSource.BOTH} for page in read),
+        "empty_pages": _numbers(document, PageSource.EMPTY),
+        "unreadable_pages": _numbers(document, PageSource.UNREADABLE),
+        "suspect_words": sum(word.suspect for page in read for word in page.words),
         "characters": document.characters,
-        "mean_confidence": round(sum(page.confidence for page in seen) / len(seen), 4),
+        "mean_confidence": round(sum(page.confidence for page in read) / len(read), 4),
     }
+
+
+def _numbers(document: DocumentText, source: PageSource) -> list[int]:
+    return [page.number for page in document.pages if page.source is source]

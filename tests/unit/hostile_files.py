@@ -214,6 +214,12 @@ def multi_page_tiff(pages: Sequence[str] = (PROSE, "Second page of the addendum.
     return picture(sheets[0], "TIFF", save_all=True, append_images=sheets[1:], compression="group4", dpi=(200, 200))
 
 
+def picture_beside_print_tiff() -> bytes:
+    """Page 1 of print, page 2 a picture without a word."""
+    art = Image.effect_mandelbrot((600, 800), (-2, -1.5, 1, 1.5), 50)
+    return picture(print_page(PROSE), "TIFF", save_all=True, append_images=[art], dpi=(200, 200))
+
+
 def endless_tiff() -> bytes:
     """A TIFF whose only directory names itself as the next one."""
     data = bytearray(picture(Image.new("L", (32, 32), 255), "TIFF"))

@@ -13,7 +13,7 @@ import pytest
 
 from handlers.ingest import PAGES_SCANNED, PAGES_WITH_TEXT, ingest_document, plan_pages
 from handlers.ocr import PAGES_AT_ONCE, join_pages, ocr_document, ocr_pages
-from jobqueue.errors import InvalidInput, LimitExceeded, NotFound, RejectedFile, SandboxCrashed
+from jobqueue.errors import ConfigError, InvalidInput, LimitExceeded, NotFound, RejectedFile, SandboxCrashed
 from jobqueue.tasks import DocumentText, PageSource
 from tests.unit import hostile_files as hostile
 from tests.unit.documents_support import CONTRACT, FILE, TENANT, InProcessSandbox, World
@@ -45,7 +45,7 @@ async def test_only_the_scanned_page_of_a_mixed_pdf_goes_through_recognition(wor
     assert "$8,500.00 with Stillfinch Title" in pages[1].text
     assert answer["pages"] == 3
     assert answer["ocr_pages"] == 1
-    assert answer["empty_pages"] == [3]
+    assert (answer["empty_pages"], answer["unreadable_pages"], answer["suspect_words"]) == ([3], [], 0)
     assert answer["characters"] == sum(len(page.text) for page in pages)
     assert 0.9 < answer["mean_confidence"] <= 1
     assert world.records.rows.contracts[TENANT, CONTRACT].text_key == KEY
@@ -62,6 +62,20 @@ async def test_every_page_is_read_within_limits_by_the_engine_of_the_settings(wo
     await ocr_document(world.ctx(text_engine="pypdfium2"), **IDS)
     assert world.sandbox.calls[1:] == ["handlers.documents.text:read_page"] * 3
     assert None not in world.sandbox.limits
+
+
+async def test_pages_are_recognised_by_the_engine_of_the_settings(world: World) -> None:
+    await accept(world, hostile.mixed_pdf())
+    with pytest.raises(ConfigError, match="no ocr_engine 'abbyy'"):
+        await ocr_document(world.ctx(ocr_engine="abbyy"), **IDS)
+
+
+async def test_a_page_that_cannot_be_read_is_named_and_the_others_kept(world: World) -> None:
+    await accept(world, hostile.picture_beside_print_tiff(), "offer.tiff")
+    answer = await ocr_document(world.ctx(), **IDS)
+    assert answer["unreadable_pages"] == [2]
+    assert [page.source for page in stored(world).pages] == [PageSource.OCR, PageSource.UNREADABLE]
+    assert answer["mean_confidence"] > 0.85  # of what was read
 
 
 async def test_running_again_stores_the_same(world: World) -> None:
