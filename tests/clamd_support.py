@@ -31,7 +31,7 @@ def running_clamd(*, alerts: bool = True, tcp_port: int | None = None, limit_mib
         tcp_port: listen there, instead of on a socket.
         limit_mib: its StreamMaxLength and MaxFileSize.
     """
-    with tempfile.TemporaryDirectory(prefix="jobqueue-clamd-") as name:
+    with tempfile.TemporaryDirectory(prefix="jobqueue-clamd-", dir="/tmp") as name:  # a socket's path must be short
         directory = Path(name)
         (directory / "db").mkdir()
         (directory / "db" / "local.ndb").write_text(f"Eicar.Test:0:*:{EICAR.hex()}\n")

@@ -249,6 +249,6 @@ async def test_every_command_of_the_guide_does_what_it_says(tmp_path: Path) -> N
 
 
 async def what_is_said_of_flows_of_other_services(reader: Reader, client: Client) -> None:
-    own = await client.enqueue_flow(Step(name="a", queue="system", function="expire"), tenant_id=TENANT)
+    own = await client.enqueue_flow(Step(name="a", queue="ocr", function="of_another_service"), tenant_id=TENANT)
     assert own in await reader.run(f"jobqueue flow show {own} --json")
     await reader.run(f"jobqueue flow cancel {own}")

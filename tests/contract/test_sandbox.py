@@ -90,8 +90,17 @@ def dead(*pids: int) -> bool:
     return True
 
 
-def descendants() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+def descendants(*, recursive: bool = True) -> list[psutil.Process]:
+    """Of this process, without those that other tests' servers left running for the whole run."""
+    return [child for child in psutil.Process().children(recursive=recursive) if child not in OTHERS]
+
+
+OTHERS: list[psutil.Process] = []
+
+
+@pytest.fixture(autouse=True)
+def none_of_ours_yet() -> None:
+    OTHERS[:] = psutil.Process().children(recursive=True)
 
 
 async def cancelled(task: asyncio.Task[Any]) -> None:
@@ -465,6 +474,7 @@ async def test_cancelling_a_waiting_call_leaves_the_others_in_order(sandbox: San
     (tmp_path / "door").touch()
 
     assert {await task for task in (tasks[0], tasks[2], tasks[3])} == {await first}, "the child was not disturbed"
+    await asyncio.sleep(0)  # the last one's callback
     assert ended == ["b", "a", "c", "d"]
 
 
@@ -643,7 +653,7 @@ async def test_the_death_of_the_fork_server_ends_its_calls_and_a_new_one_is_star
 ) -> None:
     task = asyncio.create_task(sandbox.run(victim("start_sleeper"), str(tmp_path / "note")))
     pids = await noted(tmp_path / "note")
-    (server,) = psutil.Process().children()
+    (server,) = descendants(recursive=False)
     server.kill()
     with pytest.raises(SandboxCrashed, match="lost with its fork server"):
         await task

@@ -30,7 +30,7 @@ async def lab() -> AsyncIterator[Lab]:
 def url_of(path: str, ids: dict[str, str] | None = None) -> str:
     """A route's template with ids filled in: those given, or fresh ones that exist nowhere."""
     known = ids or {}
-    path = re.sub(r"\{id:(\w+)-.*?\{26\}\}", lambda match: known.get(match[1]) or new_id(match[1]), path)
+    path = re.sub(r"\{id:(\w+)-[^/]*\}(?=/|$)", lambda match: known.get(match[1]) or new_id(match[1]), path)
     path = path.replace("{id}", known.get("job") or new_id("ingest")).replace("{format:pdf|docx}", "pdf")
     return re.sub(r"\{(\w+)(?::(?:[^{}]|\{[^{}]*\})*)?\}", r"\1", path)  # a step's name may be "step", and so on
 
