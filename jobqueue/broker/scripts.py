@@ -241,9 +241,9 @@ class Scripts:
             return _claim(await _run(self.redis, "claim", keys, args))
         return _claim(await _run_behind(self.redis, behind, "claim", keys, args))
 
-    async def recall(self, *, lease_ms: int, worker: str, after: int) -> Claim:
-        """What a worker holds by claims after the fence ``after``, whose answers never reached it."""
-        args = (lease_ms, worker, after, *self._lease_keys, self._own)
+    async def recall(self, *, lease_ms: int, worker: str) -> Claim:
+        """What the claim by that name took, whose answer never reached its worker."""
+        args = (lease_ms, worker, *self._lease_keys, self._own)
         return _claim(await _run(self.redis, "recall", [self.keys.queue, self.keys.abort], args))
 
     async def extend(self, held: Sequence[Owner], *, lease_ms: int) -> set[str]:

@@ -17,14 +17,16 @@ class Claimer:
 
     def __init__(self, follow: Callable[[int], Awaitable[None]] | None = None) -> None:
         self._follow = follow
-        self._fence = -1  # the last one that an answer told; a bare worker's claims have none
         self._unanswered: str | None = None  # the owner that a claim named whose answer hasn't come
         self._turn = asyncio.Lock()  # a claim under way is one without an answer, too
 
     async def claim(
         self, scripts: Scripts, send: Callable[[], Awaitable[Claim]], *, owner: str, lease_s: float
     ) -> Claim:
-        """The answer to ``send``, a claim by ``owner``; or what the one before took, if its answer was lost."""
+        """The answer to ``send``, a claim by ``owner``; or what the one before took, if its answer was lost.
+
+        No two claims may have the same owner: a failover can take back fences, and a fence alone names none then.
+        """
         async with self._turn:
             if lost := await self._recall(scripts, lease_s):
                 return lost
@@ -32,7 +34,7 @@ class Claimer:
             claim = await send()
             if self._follow:
                 await self._follow(claim.rules)  # a shutdown that cuts in finds the claim unanswered still
-            self._answered(claim)
+            self._unanswered = None
         return claim
 
     async def recall(self, scripts: Scripts, *, lease_s: float) -> Claim | None:
@@ -46,10 +48,6 @@ class Claimer:
     async def _recall(self, scripts: Scripts, lease_s: float) -> Claim | None:
         if self._unanswered is None:
             return None
-        claim = await scripts.recall(lease_ms=int(lease_s * 1000), worker=self._unanswered, after=self._fence)
-        self._answered(claim)
-        return claim if claim.jobs else None
-
-    def _answered(self, claim: Claim) -> None:
+        claim = await scripts.recall(lease_ms=int(lease_s * 1000), worker=self._unanswered)
         self._unanswered = None
-        self._fence = claim.fence or self._fence
+        return claim if claim.jobs else None

@@ -33,7 +33,7 @@ _TOKEN_TTL_MS: Final = 5000
 class Listener:
     """Waits and claims on behalf of one worker, while that is idle.
 
-    Its claims are made under a name of their own, ``ID:wake``, so that those of the worker's loop are told from them.
+    Its claims have names of their own, ``ID:wakeN``, so that those of the worker's loop are told from them.
 
     Args:
         claimable: how many jobs the worker would start now.
@@ -44,7 +44,7 @@ class Listener:
         self._worker = worker
         self._claimable = claimable
         self._take = take
-        self._owner = f"{worker.id}:wake"
+        self._claims = 0
         self._tokens = worker.keys.own("wake")
         self._end = worker.keys.own(f"wake:{worker.id}")
         self._claimer = Claimer(worker.follow_rules)
@@ -64,8 +64,10 @@ class Listener:
                 continue
             try:
                 self._waiting = True
-                send = partial(self._wait_and_claim, scripts, free)
-                claim = await self._claimer.claim(scripts, send, owner=self._owner, lease_s=self._worker.lease_s)
+                self._claims += 1
+                owner = f"{self._worker.id}:wake{self._claims}"
+                send = partial(self._wait_and_claim, scripts, free, owner)
+                claim = await self._claimer.claim(scripts, send, owner=owner, lease_s=self._worker.lease_s)
                 self._waiting = False
                 await self._hand_over(claim, free)
                 await asyncio.sleep(0)  # the jobs' first lines go before the next wait
@@ -74,9 +76,9 @@ class Listener:
                 wake.ring()  # the worker's own claim meets the trouble too, and mends or reports it
                 await asyncio.sleep(_AWAY_S)
 
-    async def _wait_and_claim(self, scripts: Scripts, free: int) -> Claim:
+    async def _wait_and_claim(self, scripts: Scripts, free: int, owner: str) -> Claim:
         lease_ms, wait = int(self._worker.lease_s * 1000), ("BLPOP", self._tokens, self._end, _WAIT_S)
-        return await scripts.claim(free, lease_ms=lease_ms, worker=self._owner, behind=wait)
+        return await scripts.claim(free, lease_ms=lease_ms, worker=owner, behind=wait)
 
     async def _hand_over(self, claim: Claim, asked: int) -> None:
         fits = max(self._claimable(), 0)  # less than was asked for, if it has become busy or stops

@@ -187,7 +187,7 @@ class Worker(Host):
 
     async def _claim(self, free: int, wanted: Sequence[str] = ()) -> None:
         self._claims += 1
-        owner = self.id if self.features else f"{self.id}:{self._claims}"  # without features there is no fence
+        owner = f"{self.id}:{self._claims}"
         with self.slots.asking(self.queue_name, free):
             claim = await self.feed.claim(self.scripts, free, owner=owner, lease_s=self.lease_s, wanted=wanted)
         self._take(claim, asked=free, fits=len(claim.jobs))

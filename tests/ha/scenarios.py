@@ -103,6 +103,8 @@ Fixture = Callable[[Path], AbstractAsyncContextManager[topology.Topology]]
 
 _MAY_BE_LOST: Final = frozenset({"lost", "overwritten"})
 """What an acknowledged write may come to where the primary alone has confirmed it."""
+_READ_TOO_SOON: Final = frozenset({"overwritten"})
+"""A client can read a result that the replicas don't have yet; its worker doesn't count it as recorded before."""
 
 
 @asynccontextmanager
@@ -137,7 +139,7 @@ async def durable(plan: Plan) -> list[Row]:
     async with _run(topology.sentinel, plan, "replica", replicas=2) as run:
         for _ in range(plan.sized(100, 5)):
             await run.kill_primary(back_at_once=True)
-        return await run.row("durable")
+        return await run.row("durable", forgiven=_READ_TOO_SOON)
 
 
 async def durable_by_one(plan: Plan) -> list[Row]:

@@ -52,12 +52,12 @@ async def enqueued(pool: Any, count: int, function: str = "f") -> list[str]:
 async def test_a_recall_tells_what_an_unheard_claim_took_and_nothing_else(pool: Any) -> None:
     scripts = Scripts(pool, INGEST)
     ids = await enqueued(pool, 4)
-    heard = await scripts.claim(1, lease_ms=LEASE_MS, worker="w")
+    heard = await scripts.claim(1, lease_ms=LEASE_MS, worker="w1")
     await claim_unheard(pool, "w", 2)
     other = await scripts.claim(1, lease_ms=LEASE_MS, worker="w2")
     await pool.enqueue_job("f", _defer_by=5)
 
-    told = await scripts.recall(lease_ms=LEASE_MS, worker="w", after=heard.fence)
+    told = await scripts.recall(lease_ms=LEASE_MS, worker="w")
 
     known = {job.id for job in heard.jobs + other.jobs}
     assert {job.id for job in told.jobs} == set(ids) - known
@@ -67,11 +67,31 @@ async def test_a_recall_tells_what_an_unheard_claim_took_and_nothing_else(pool: 
     assert all([job.token.encode() == await pool.get(INGEST.in_progress(job.id)) for job in told.jobs])
 
 
+async def test_a_failover_that_takes_fences_back_hides_no_claim(pool: Any) -> None:
+    scripts = Scripts(pool, INGEST)
+    await enqueued(pool, 2)
+    await scripts.claim(1, lease_ms=LEASE_MS, worker="w:1")
+    await pool.set(INGEST.own("fence"), 0)
+    await claim_unheard(pool, "w:2", 1)
+    assert len((await scripts.recall(lease_ms=LEASE_MS, worker="w:2")).jobs) == 1
+
+
+async def test_of_two_runs_recorded_at_once_one_counts(pool: Any) -> None:
+    # A failover forgot the first claim, so the same worker ran the job again before it could record either run.
+    scripts = Scripts(pool, INGEST)
+    await enqueued(pool, 1)
+    [job] = (await scripts.claim(1, lease_ms=LEASE_MS, worker="w")).jobs
+    op = {"id": job.id, "token": job.token, "attempt": 1, "finish": True, "ttl": 60_000, "count": "f:succeeded"}
+    assert await scripts.record([op | {"result": b"first"}, op | {"result": b"second"}]) == {job.id}
+    assert await pool.get(INGEST.result(job.id)) == b"first"
+    assert await pool.hget(INGEST.own("counters"), "f:succeeded") == b"1"
+
+
 async def test_a_recalled_lease_begins_anew(pool: Any) -> None:
     (job_id,) = await enqueued(pool, 1)
     await claim_unheard(pool, "w", 1)
     await pool.pexpire(INGEST.in_progress(job_id), 500)
-    told = await Scripts(pool, INGEST).recall(lease_ms=LEASE_MS, worker="w", after=-1)
+    told = await Scripts(pool, INGEST).recall(lease_ms=LEASE_MS, worker="w")
     assert await pool.pttl(INGEST.in_progress(job_id)) > LEASE_MS - 500
     assert await pool.zscore(INGEST.queue, job_id) == told.now_ms + LEASE_MS
 
@@ -80,7 +100,7 @@ async def test_a_name_that_only_begins_alike_is_another_worker(pool: Any) -> Non
     await enqueued(pool, 2)
     await claim_unheard(pool, "w:1", 1)
     await claim_unheard(pool, "w1", 1)
-    assert (await Scripts(pool, INGEST).recall(lease_ms=LEASE_MS, worker="w", after=-1)).jobs == []
+    assert (await Scripts(pool, INGEST).recall(lease_ms=LEASE_MS, worker="w")).jobs == []
 
 
 async def test_a_cancel_asked_for_meanwhile_is_told_with_the_job(redis_url: str, pool: Any) -> None:
@@ -88,7 +108,7 @@ async def test_a_cancel_asked_for_meanwhile_is_told_with_the_job(redis_url: str,
     await claim_unheard(pool, "w", 1)
     async with client_of(redis_url) as client:
         assert await client.cancel_job(job_id) == "cancelling"
-    told = await Scripts(pool, INGEST).recall(lease_ms=LEASE_MS, worker="w", after=-1)
+    told = await Scripts(pool, INGEST).recall(lease_ms=LEASE_MS, worker="w")
     assert [job.aborted for job in told.jobs] == [True]
 
 

@@ -181,7 +181,7 @@ class Life(RuleBasedStateMachine):
     @rule(worker=WORKERS)
     def recall(self, worker: str) -> None:
         """Every answer to this worker's claims was lost."""
-        told = self.await_(self.scripts.recall(lease_ms=LEASE_MS, worker=worker, after=-1))
+        told = self.await_(self.scripts.recall(lease_ms=LEASE_MS, worker=worker))
         mine = {
             (job_id, job.token, job.attempts, job_id in self.model.aborting)
             for job_id, job in self.model.jobs.items()

@@ -35,14 +35,16 @@ for from = 1, #ops, 1000 do
   for _, owner in ipairs(redis.call('MGET', unpack(leases))) do owners[#owners + 1] = owner end
 end
 
-local refused, over, gone, events, counts = {}, {}, {}, {}, {}
+local refused, applied, over, gone, events, counts = {}, {}, {}, {}, {}, {}
 for i, op in ipairs(ops) do
   local id = op.id
   local unclaimed = not owners[i] and redis.call('GET', retry .. id) == tostring(op.attempt)
     and redis.call('ZSCORE', KEYS[1], id)
-  if owners[i] ~= op.token and not unclaimed then
+  -- A worker that ran a job twice over a failover may record both runs at once: the first takes the job.
+  if applied[id] or (owners[i] ~= op.token and not unclaimed) then
     refused[#refused + 1] = id
   else
+    applied[id] = true
     if op.dead then
       local old = redis.call('HGET', KEYS[7], id)
       if old then redis.call('XDEL', KEYS[6], old) end
