@@ -39,16 +39,18 @@ class Place:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("JOBQUEUE_")}
         return plain | {"JOBQUEUE_DATA_DIR": str(self.data_dir), "TMPDIR": str(temp), **self.settings}
 
-    def run(self, *arguments: str | Path, command: tuple[str, ...] = COMMAND) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str | Path, command: tuple[str, ...] = COMMAND, timeout_s: float = TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
         """Run the command to its end."""
         return subprocess.run(
             [*command, *arguments], cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, timeout=TIMEOUT_S, check=False,
+            text=True, timeout=timeout_s, check=False,
         )  # fmt: skip
 
-    def json(self, *arguments: str | Path) -> Any:
+    def json(self, *arguments: str | Path, timeout_s: float = TIMEOUT_S) -> Any:
         """What the command prints with ``--json``; it must succeed."""
-        done = self.run(*arguments, "--json")
+        done = self.run(*arguments, "--json", timeout_s=timeout_s)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
