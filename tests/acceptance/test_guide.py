@@ -220,7 +220,7 @@ class Operator:
             return False
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_every_command_of_the_guide_does_what_it_says(tmp_path: Path) -> None:
     reader, queues = Reader(tmp_path), [*QUEUES, "llm", "export", "system"]
     (tmp_path / "agreement.pdf").write_bytes(text_pdf())
