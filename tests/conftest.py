@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import structlog
 from redis.asyncio import Redis
 
 from jobqueue.broker.embedded import EmbeddedRedis, Endpoint
+
+# Ctrl-C is part of what is tested, and a suite that was started in the background inherits an ignored SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _configure = structlog.configure
 
