@@ -5,16 +5,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
 
 from handlers.context import Ctx, services
 from handlers.documents.cleaning import shown_name
-from jobqueue import tasks
+from jobqueue import intake, tasks
 from jobqueue.errors import LimitExceeded, NotFound
 from jobqueue.flows import Flow
-from jobqueue.ports import AuditEntry, Blob, ContractRecord, FileRecord, Limits, TaskQueue, TaskRecord, UnitOfWork
+from jobqueue.ports import Blob, FileRecord, Limits, TaskQueue, UnitOfWork
 from jobqueue.tasks import ChildFile, DocumentInfo
 
 UNPACK_LIMITS: Final = Limits(wall_s=90.0, cpu_s=90)
@@ -77,31 +76,9 @@ async def record(unit: UnitOfWork, children: Sequence[Unpacked]) -> None:
         if await _is_recorded(unit, file):  # by an earlier verdict on the same parent
             continue
         await unit.add_file(file)
-        await unit.add_contract(
-            ContractRecord(id=child.contract_id, tenant_id=file.tenant_id, file_id=file.id, created_at=file.created_at)
-        )
-        await unit.add_task(
-            TaskRecord(
-                id=flow.id,
-                tenant_id=file.tenant_id,
-                kind=flow.kind,
-                state="accepted",
-                created_at=flow.created_at,
-                file_id=file.id,
-                contract_id=child.contract_id,
-                spec=flow.to_data(),
-            )
-        )
-        await unit.audit(
-            AuditEntry(
-                tenant_id=file.tenant_id,
-                actor="worker:ingest",
-                action="task.submit",
-                subject=flow.id,
-                at=datetime.now(UTC),
-                detail={"kind": flow.kind, "file": file.id, "contract": child.contract_id},
-            )
-        )
+        ids = {"file_id": file.id, "contract_id": child.contract_id}
+        await intake.add_contract(unit, flow, **ids)
+        await intake.add_task(unit, flow, **ids, actor="worker:ingest")
 
 
 async def submit(ctx: Ctx, tenant_id: str, children: Sequence[ChildFile]) -> None:

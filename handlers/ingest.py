@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +14,9 @@ from handlers import children
 from handlers.context import Ctx, services
 from handlers.documents.cleaning import shown_name
 from handlers.documents.policy import CHECKS
-from handlers.quarantine import scan_file
+from handlers.quarantine import audit_entry, scan_file
 from jobqueue.errors import InvalidInput, LimitExceeded, RejectedFile
-from jobqueue.ports import AuditEntry, FileRecord, Limits, Services
+from jobqueue.ports import FileRecord, Limits, Services
 from jobqueue.tasks import DocumentInfo
 
 INSPECT_LIMITS: Final = Limits(wall_s=90.0, cpu_s=90)
@@ -177,12 +176,4 @@ async def _record(
             return
         await unit.save_file(after)
         await children.record(unit, inside)
-        entry = AuditEntry(
-            tenant_id=file.tenant_id,
-            actor="worker:ingest",
-            action=f"file.{after.state}",
-            subject=file.id,
-            at=datetime.now(UTC),
-            detail=detail,
-        )
-        await unit.audit(entry)
+        await unit.audit(audit_entry(after, detail))

@@ -88,7 +88,7 @@ async def _save(world: Services, file: FileRecord, scan: Scan, **verdict: Any) -
             return
         await unit.save_file(after)
         if after.state != before.state:
-            await unit.audit(_entry(after, {"engine": scan.engine, "finding": scan.finding or ""}))
+            await unit.audit(audit_entry(after, {"engine": scan.engine, "finding": scan.finding or ""}))
 
 
 def _newer(old: Scan | None, new: Scan) -> Scan:
@@ -96,7 +96,8 @@ def _newer(old: Scan | None, new: Scan) -> Scan:
     return old if old is not None and old == new.model_copy(update={"at": old.at}) else new
 
 
-def _entry(file: FileRecord, detail: Mapping[str, str]) -> AuditEntry:
+def audit_entry(file: FileRecord, detail: Mapping[str, str]) -> AuditEntry:
+    """What the audit trail keeps of a file's new state."""
     return AuditEntry(
         tenant_id=file.tenant_id,
         actor="worker:ingest",

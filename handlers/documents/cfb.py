@@ -16,7 +16,6 @@ from jobqueue.errors import LimitExceeded, RejectedFile
 MAGIC: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 MAX_ENTRIES: Final = 10_000
 _END_OF_CHAIN: Final = 0xFFFFFFFE
-_FREE: Final = 0xFFFFFFFF
 _LAST_SECTOR: Final = 0xFFFFFFFA
 _HEADER_BYTES: Final = 512
 _ENTRY_BYTES: Final = 128

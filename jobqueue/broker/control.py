@@ -14,12 +14,10 @@ from typing import Any, Final
 from arq.utils import timestamp_ms
 
 from jobqueue.broker.keys import QueueKeys
-from jobqueue.broker.schedulestore import ask
+from jobqueue.broker.remedy import ask
 from jobqueue.broker.scripts import Scripts
 from jobqueue.errors import Conflict, InvalidInput, NotFound
-from jobqueue.limits import QUEUE, Limit, Rule, checked_hold, checked_scope, hold_scope, rate
-
-__all__ = ["QUEUE", "Limit", "QueueControl", "Rule", "rate"]
+from jobqueue.limits import QUEUE, Limit, Rule, checked_hold, checked_scope, hold_scope
 
 MAX_RULES: Final = 10_000
 """How many rules a queue may have."""

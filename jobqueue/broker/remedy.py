@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
 from jobqueue.broker.failover import REFUSALS
+from jobqueue.broker.scripts import answered
 from jobqueue.errors import JobqueueError, Unavailable
 from jobqueue.settings import TlsFiles
 
+T = TypeVar("T")
 _WRONG_NAME: Final = frozenset({62, 64})  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and …_IP_ADDRESS_MISMATCH
 _OUT_OF_DATE: Final = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
@@ -64,6 +66,15 @@ def answering() -> Iterator[None]:
     except (RedisError, ConnectionError) as exc:
         to_do = remedy(exc) or "see JOBQUEUE_REDIS_URL"
         raise Unavailable(f"Redis doesn't answer as it should ({exc}): {to_do}") from exc
+
+
+async def ask(call: Awaitable[T]) -> T:
+    """What Redis says to one call. Raises `Unavailable` when it says nothing, or that it can't."""
+    try:
+        with answering():
+            return await answered(call)
+    except OSError as exc:
+        raise Unavailable(f"Redis doesn't answer ({exc!r}): see JOBQUEUE_REDIS_URL") from exc
 
 
 def look_at(url: str, tls: TlsFiles) -> str:

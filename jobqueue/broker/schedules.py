@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from jobqueue.broker.keys import QueueKeys, queue_name
 from jobqueue.broker.options import lane_of
-from jobqueue.broker.schedulestore import NowMs, ScheduleStore, Stored, ask, to_ms
+from jobqueue.broker.remedy import ask
+from jobqueue.broker.schedulestore import NowMs, ScheduleStore, Stored, to_ms
 from jobqueue.broker.scripts import EnqueueSpec, Scripts
 from jobqueue.errors import Conflict, InvalidInput, NotFound, UnreadablePayload
 from jobqueue.job import encode, new_id, payload

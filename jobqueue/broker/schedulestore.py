@@ -6,7 +6,7 @@ faster: concurrent edits, several schedulers and the configuration never undo ea
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -14,9 +14,8 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from jobqueue.broker.keys import ScheduleKeys
-from jobqueue.broker.remedy import answering
+from jobqueue.broker.remedy import ask
 from jobqueue.broker.schedulescripts import ScheduleScripts
-from jobqueue.broker.scripts import answered
 from jobqueue.errors import Conflict, InvalidInput, JobqueueError, NotFound, Unavailable, UnreadablePayload
 from jobqueue.job import decode, encode
 from jobqueue.scheduling import Missed, Schedule, ScheduleView, checked, jitter, next_run
@@ -189,15 +188,6 @@ class ScheduleStore:
             await self.change(dealt.name, moved)
         except NotFound:
             return
-
-
-async def ask(call: Awaitable[T]) -> T:
-    """What Redis says to one call. Raises `Unavailable` when it says nothing, or that it can't."""
-    try:
-        with answering():
-            return await answered(call)
-    except OSError as exc:
-        raise Unavailable(f"Redis doesn't answer ({exc!r}): see JOBQUEUE_REDIS_URL") from exc
 
 
 def from_ms(ms: int) -> datetime:

@@ -8,22 +8,18 @@ flow; submitting is safe to repeat, so whoever finds the row later may simply su
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
 
 from aiohttp import web
 
-from jobqueue import tasks
+from jobqueue import intake, tasks
 from jobqueue.errors import Conflict, InvalidInput, Unavailable
 from jobqueue.flows import Flow
 from jobqueue.job import new_id
-from jobqueue.ports import AuditEntry, ContractRecord, FileRecord, TaskRecord, UnitOfWork
+from jobqueue.ports import FileRecord, UnitOfWork
 from jobqueue.server.context import Caller, Deps, caller, deps
 from jobqueue.server.models import AnalyzeRequest, ExportRequest, OcrRequest, read_body
 from jobqueue.server.problems import NotQueued
 from jobqueue.server.uploads import receive
-
-ACCEPTED: Final = "accepted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +27,9 @@ class _Submission:
     flow: Flow
     file_id: str
     contract_id: str
+
+    async def record(self, unit: UnitOfWork, who: Caller) -> None:
+        await intake.add_task(unit, self.flow, file_id=self.file_id, contract_id=self.contract_id, actor=who.actor)
 
 
 async def process_file(request: web.Request) -> web.Response:
@@ -47,8 +46,8 @@ async def process_file(request: web.Request) -> web.Response:
     # When this fails the object stays: a commit whose answer got lost may have landed, and its file must be there.
     async with using.records.unit() as unit:
         await unit.add_file(file)
-        await _add_contract(unit, submission)
-        await _record(unit, who, submission)
+        await intake.add_contract(unit, flow, file_id=file_id, contract_id=contract_id)
+        await submission.record(unit, who)
     return await _enqueue(using, submission)
 
 
@@ -58,7 +57,7 @@ async def ocr_file(request: web.Request) -> web.Response:
     body = await read_body(request, OcrRequest)
     async with using.records.unit() as unit:
         file = await unit.get_file(who.tenant_id, file_id)
-        if file.state != ACCEPTED:
+        if file.state != intake.ACCEPTED:
             refused = file.state in {"rejected", "quarantined"}
             why = f"was {file.state}: {file.reason}" if refused else "is still being checked: try later"
             raise Conflict(f"file {file_id} {why}")
@@ -66,10 +65,10 @@ async def ocr_file(request: web.Request) -> web.Response:
         flow = tasks.ocr_file(task_id=new_id("task"), tenant_id=who.tenant_id, file_id=file_id, contract_id=contract_id)
         submission = _Submission(flow=flow, file_id=file_id, contract_id=contract_id)
         if body.contract_id is None:
-            await _add_contract(unit, submission)
+            await intake.add_contract(unit, flow, file_id=file_id, contract_id=contract_id)
         elif (await unit.get_contract(who.tenant_id, contract_id)).file_id != file_id:
             raise InvalidInput(f"contract {contract_id} is of another file than {file_id}: leave contract_id out")
-        await _record(unit, who, submission)
+        await submission.record(unit, who)
     return await _enqueue(using, submission)
 
 
@@ -83,7 +82,7 @@ async def analyze_contract(request: web.Request) -> web.Response:
             raise Conflict(f"contract {contract.id} has no text yet: wait until its file has been read")
         flow = tasks.analyze_contract(task_id=new_id("task"), tenant_id=who.tenant_id, contract_id=contract.id)
         submission = _Submission(flow=flow, file_id=contract.file_id, contract_id=contract.id)
-        await _record(unit, who, submission)
+        await submission.record(unit, who)
     return await _enqueue(using, submission)
 
 
@@ -99,46 +98,8 @@ async def export_contract(request: web.Request) -> web.Response:
             task_id=new_id("task"), tenant_id=who.tenant_id, contract_id=contract.id, formats=sorted(set(body.formats))
         )
         submission = _Submission(flow=flow, file_id=contract.file_id, contract_id=contract.id)
-        await _record(unit, who, submission)
+        await submission.record(unit, who)
     return await _enqueue(using, submission)
-
-
-async def _add_contract(unit: UnitOfWork, submission: _Submission) -> None:
-    flow = submission.flow
-    await unit.add_contract(
-        ContractRecord(
-            id=submission.contract_id,
-            tenant_id=flow.tenant_id,
-            file_id=submission.file_id,
-            created_at=flow.created_at,
-        )
-    )
-
-
-async def _record(unit: UnitOfWork, who: Caller, submission: _Submission) -> None:
-    flow = submission.flow
-    await unit.add_task(
-        TaskRecord(
-            id=flow.id,
-            tenant_id=flow.tenant_id,
-            kind=flow.kind,
-            state=ACCEPTED,
-            created_at=flow.created_at,
-            file_id=submission.file_id,
-            contract_id=submission.contract_id,
-            spec=flow.to_data(),
-        )
-    )
-    await unit.audit(
-        AuditEntry(
-            tenant_id=flow.tenant_id,
-            actor=who.actor,
-            action="task.submit",
-            subject=flow.id,
-            at=datetime.now(UTC),
-            detail={"kind": flow.kind, "file": submission.file_id, "contract": submission.contract_id},
-        )
-    )
 
 
 async def _enqueue(using: Deps, submission: _Submission) -> web.Response:

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from jobqueue.broker.connection import open_pool, parse
-from jobqueue.broker.control import Limit, QueueControl
+from jobqueue.broker.control import QueueControl
 from jobqueue.broker.embedded import EmbeddedRedis
 from jobqueue.broker.enqueue import NewJob
 from jobqueue.broker.keys import QueueKeys, queue_name
 from jobqueue.broker.options import Options
 from jobqueue.broker.scripts import Scripts
+from jobqueue.limits import Limit
 from tests.engine_support import running, wait_until, worker_of
 
 KEYS: Final = QueueKeys(queue_name("ingest"))

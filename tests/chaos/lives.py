@@ -15,7 +15,6 @@ import structlog
 from arq.cron import CronJob, cron
 from arq.utils import to_unix_ms
 
-from jobqueue.broker.control import Limit
 from jobqueue.broker.enqueue import NewJob
 from jobqueue.broker.options import Options, Unique
 from jobqueue.broker.scripts import Scripts
@@ -23,6 +22,7 @@ from jobqueue.client import Client
 from jobqueue.engine.worker import Worker
 from jobqueue.errors import NotFound
 from jobqueue.flows import Flow, Step
+from jobqueue.limits import Limit
 from tests.chaos.effects import EffectLog
 from tests.chaos.stops import Stop, Stops
 from tests.chaos.worker import Spec, workers

@@ -22,7 +22,6 @@ from redis.exceptions import NoPermissionError, RedisError
 from jobqueue import client as client_
 from jobqueue.broker.acl import CLIENT, WORKER, set_user
 from jobqueue.broker.connection import arq_settings, close_pool, open_pool, parse, socket_url
-from jobqueue.broker.control import Limit
 from jobqueue.broker.embedded import EmbeddedRedis, Endpoint
 from jobqueue.broker.keys import queue_name
 from jobqueue.broker.lock import Lock
@@ -34,6 +33,7 @@ from jobqueue.duties.scheduler import Scheduler
 from jobqueue.errors import ConfigError, InvalidInput, JobqueueError, NotFound, Transient
 from jobqueue.flows import Step
 from jobqueue.job import State
+from jobqueue.limits import Limit
 from jobqueue.queues import load
 from jobqueue.retry import Backoff, RetryPolicy
 from jobqueue.scheduling import Schedule

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from jobqueue import settings
 from jobqueue.broker import control as control_module
-from jobqueue.broker.control import Limit, QueueControl
+from jobqueue.broker.control import QueueControl
 from jobqueue.broker.enqueue import NewJob
 from jobqueue.broker.options import Options
 from jobqueue.broker.scripts import Scripts
@@ -22,6 +22,7 @@ from jobqueue.client import Client
 from jobqueue.duties import limits as duty
 from jobqueue.engine.worker import Worker
 from jobqueue.errors import Conflict, InvalidInput, NotFound, Unavailable
+from jobqueue.limits import Limit
 from jobqueue.queues import Queue, load
 from jobqueue.worker import worker_settings
 from tests.engine_support import INGEST, client_of, running, wait_until

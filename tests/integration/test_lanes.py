@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from jobqueue.broker.control import Limit, QueueControl
+from jobqueue.broker.control import QueueControl
 from jobqueue.broker.enqueue import NewJob
 from jobqueue.broker.options import Options
 from jobqueue.broker.scripts import Claim, ClaimedJob, Scripts
 from jobqueue.errors import InvalidInput
+from jobqueue.limits import Limit
 from tests.engine_support import INGEST
 
 

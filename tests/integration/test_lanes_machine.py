@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, cast
+from typing import Final
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
-from jobqueue.broker.control import Limit, QueueControl
+from jobqueue.broker.control import QueueControl
 from jobqueue.broker.keys import HELD
 from jobqueue.broker.options import SEPARATOR, Options, lane_of
-from jobqueue.broker.scripts import ClaimedJob, EnqueueSpec, Scripts
+from jobqueue.broker.scripts import ClaimedJob, EnqueueSpec
 from jobqueue.job import encode, payload
-from tests.engine_support import INGEST, pool_of
+from jobqueue.limits import Limit
+from tests.engine_support import INGEST
+from tests.integration.machine_support import RedisMachine
 
 SCOPES: Final = ("queue", "type:f", "type:g", "tenant:a", "tenant:b", "provider:p")
 OPTIONS: Final = st.builds(
@@ -26,7 +26,6 @@ OPTIONS: Final = st.builds(
     priority=st.sampled_from([0, 0, 5]),
     keys=st.sampled_from([{}, {"provider": "p"}]),
 )
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -37,38 +36,21 @@ class Job:
     token: str | None = None
 
 
-class Lanes(RuleBasedStateMachine):
+class Lanes(RedisMachine):
     """A worker, a client and an operator, in any order."""
-
-    url: str
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.redis = cast("Any", pool_of(self.url))
-        self.scripts = Scripts(self.redis, INGEST)
         self.control = QueueControl(self.redis, INGEST, cancel=self.never)
         self.jobs: dict[str, Job] = {}
         self.running: dict[str, ClaimedJob] = {}
         self.limits: dict[str, int] = {}
         self.paused: set[str] = set()
         self.number = 0
-        self.await_(self.redis.flushdb())
 
     @staticmethod
     async def never(job_id: str) -> str:
         raise AssertionError(job_id)
-
-    def await_(self, awaitable: Awaitable[T]) -> T:
-        async def run() -> T:
-            return await awaitable
-
-        coroutine: Coroutine[Any, Any, T] = run()
-        return self.runner.run(coroutine)
-
-    def teardown(self) -> None:
-        self.await_(self.redis.aclose(close_connection_pool=True))
-        self.runner.close()
 
     # ── the model ────────────────────────────────────────────────────────────────────────────────────────────────
 

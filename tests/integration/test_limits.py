@@ -11,13 +11,13 @@ import pytest
 from arq.connections import ArqRedis
 
 from jobqueue.broker.connection import open_pool, parse
-from jobqueue.broker.control import Limit, rate
 from jobqueue.broker.enqueue import NewJob
 from jobqueue.broker.keys import QueueKeys, queue_name
 from jobqueue.broker.options import Options, Unique
 from jobqueue.client import Client
 from jobqueue.errors import InvalidInput
 from jobqueue.job import decode, encode
+from jobqueue.limits import Limit, rate
 from tests.engine_support import INGEST, client_of, left, per_job, running_worker, wait_until
 from tests.integration.cluster_support import cluster
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from aiohttp import ClientResponse
 from structlog.testing import capture_logs
 
+from tests.integration import sse_support as sse
+from tests.integration.sse_support import read_event
 from tests.unit.server_support import Lab, wait_until
 
 
@@ -23,22 +23,7 @@ async def lab() -> AsyncIterator[Lab]:
 
 
 async def open_stream(lab: Lab, task_id: str, *, last: str | None = None) -> ClientResponse:
-    headers = lab.auth | ({"Last-Event-ID": last} if last else {})
-    answer = await lab.client.get(f"/api/tasks/{task_id}/events", headers=headers)
-    assert answer.status == 200, await answer.text()
-    return answer
-
-
-async def read_event(answer: ClientResponse) -> dict[str, Any]:
-    """The next event's fields, comments passed over; empty at the stream's end."""
-    fields: dict[str, Any] = {}
-    while line := (await asyncio.wait_for(answer.content.readline(), 5)).decode():
-        name, _, value = line.rstrip("\n").partition(": ")
-        if name and value:
-            fields[name] = json.loads(value) if name == "data" else value
-        elif "event" in fields:
-            return fields
-    return {}
+    return await sse.open_stream(lab, f"/api/tasks/{task_id}/events", last=last)
 
 
 async def test_a_stream_tells_every_change_until_the_end(lab: Lab) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from jobqueue.broker.options import Options
 from jobqueue.client import Client
 from jobqueue.errors import RejectedFile
 from tests.engine_support import INGEST, client_of, left, running_worker, wait_until
+from tests.integration import sse_support as sse
 from tests.unit.server_support import Lab
 
 SECRET = "Elm Street 7"  # an argument, which no answer may show
@@ -53,24 +55,10 @@ async def get(lab: Lab, path: str, **options: Any) -> tuple[int, Any]:
 
 
 async def open_stream(lab: Lab, job_id: str, *, last: str | None = None) -> ClientResponse:
-    headers = lab.auth | ({"Last-Event-ID": last} if last else {})
-    answer = await lab.client.get(f"/api/jobs/{job_id}/events", headers=headers)
-    assert answer.status == 200, await answer.text()
-    return answer
+    return await sse.open_stream(lab, f"/api/jobs/{job_id}/events", last=last)
 
 
-async def read_event(answer: ClientResponse) -> dict[str, Any]:
-    """The next event's fields, comments passed over; empty at the stream's end."""
-    fields: dict[str, Any] = {}
-    async with asyncio.timeout(5):
-        while line := (await answer.content.readline()).decode():
-            assert SECRET not in line
-            name, _, value = line.rstrip("\n").partition(": ")
-            if name and value:
-                fields[name] = json.loads(value) if name == "data" else value
-            elif "event" in fields:
-                return fields
-    return {}
+read_event = partial(sse.read_event, never=SECRET)
 
 
 # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from jobqueue.broker.deadletter import DeadLetters
-from jobqueue.broker.scripts import EnqueueSpec, Scripts
+from jobqueue.broker.scripts import EnqueueSpec
 from jobqueue.broker.storedflow import step_entry
 from jobqueue.engine.outcomes import Buried, Cancelled, Held, Outcome, Retrying, Returned, Succeeded, record_of
 from jobqueue.errors import Conflict, NotFound
 from jobqueue.flows import StepState
 from jobqueue.job import encode, payload
-from tests.engine_support import INGEST, pool_of
+from tests.engine_support import INGEST
+from tests.integration.machine_support import RedisMachine
 
 LEASE_MS: Final = 600_000
 IDS: Final = st.sampled_from([f"ingest-{n}" for n in range(4)])
@@ -31,7 +32,6 @@ OUTCOMES: Final[dict[str, Outcome]] = {
     "return": Returned("shutdown"),
 }
 FINISHED: Final = {"succeed": "succeeded", "bury": "failed", "cancel": "cancelled"}
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -67,31 +67,14 @@ class Model:
         self.recorded[how] = self.recorded.get(how, 0) + 1
 
 
-class Life(RuleBasedStateMachine):
+class Life(RedisMachine):
     """Two workers and a client, in any order."""
-
-    url: str
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.redis = cast("Any", pool_of(self.url))
-        self.scripts = Scripts(self.redis, INGEST)
         self.letters = DeadLetters(self.redis, INGEST)
         self.model = Model()
         self.claims: list[Held] = []
-        self.await_(self.redis.flushdb())
-
-    def await_(self, awaitable: Awaitable[T]) -> T:
-        async def run() -> T:
-            return await awaitable
-
-        coroutine: Coroutine[Any, Any, T] = run()
-        return self.runner.run(coroutine)
-
-    def teardown(self) -> None:
-        self.await_(self.redis.aclose(close_connection_pool=True))
-        self.runner.close()
 
     # ── the client ───────────────────────────────────────────────────────────────────────────────────────────────
 

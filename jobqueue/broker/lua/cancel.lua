@@ -20,13 +20,7 @@ redis.call('DEL', KEYS[5], KEYS[7], KEYS[9], KEYS[10], own .. 'checkpoint:' .. i
 redis.call('PEXPIRE', own .. 'partial:' .. id, ARGV[3])
 redis.call('ZREM', KEYS[2], id)
 redis.call('PEXPIRE', KEYS[11], ARGV[4])
-local traits = traits_of(id)
-if traits then
-  step_out(id, traits)
-  free_unique(id, traits)
-  redis.call('HDEL', own .. 'traits', id)
-end
-release(id, traits)
+let_go(id)
 if tonumber(ARGV[3]) > 0 then redis.call('SET', KEYS[8], ARGV[2], 'PX', ARGV[3]) end
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', 10000, '*', 'e', cmsgpack.pack({{'cancelled', id, false}}))
 redis.call('HINCRBY', KEYS[12], ARGV[5], 1)

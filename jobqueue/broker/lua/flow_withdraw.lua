@@ -21,13 +21,7 @@ for _, id in ipairs(cmsgpack.unpack(ARGV[5])) do
       own .. 'partial:', own .. 'once:'}) do
       gone[#gone + 1] = prefix .. id
     end
-    local traits = traits_of(id)
-    if traits then
-      step_out(id, traits)
-      free_unique(id, traits)
-      redis.call('HDEL', own .. 'traits', id)
-    end
-    release(id, traits)
+    let_go(id)
     redis.call('ZREM', KEYS[2], id)
   elseif mode == 'forget' then
     local letter = redis.call('HGET', KEYS[6], id)

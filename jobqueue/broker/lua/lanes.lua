@@ -131,6 +131,14 @@ local function deactivate(lane)
   if redis.call('EXISTS', own .. 'lanes:' .. tenant) == 0 then redis.call('ZREM', own .. 'tenants', tenant) end
 end
 
+-- A scope may hold no lane back any more: then nobody needs to look at it.
+local function settle(scope)
+  if redis.call('EXISTS', own .. 'blocked:' .. scope) == 0 then
+    redis.call('SREM', own .. 'blocked', scope)
+    redis.call('ZREM', own .. 'asleep', scope)
+  end
+end
+
 -- Give what capacity a scope has left to the blocked lane whose tenant has waited for its turn the longest.
 local function pass_on(scope)
   local blocked = own .. 'blocked:' .. scope
@@ -139,10 +147,7 @@ local function pass_on(scope)
   if allowed then
     activate(redis.call('ZPOPMIN', blocked)[1])
     wake(1)
-    if redis.call('EXISTS', blocked) == 0 then
-      redis.call('SREM', own .. 'blocked', scope)
-      redis.call('ZREM', own .. 'asleep', scope)
-    end
+    settle(scope)
   elseif wake_at then
     redis.call('ZADD', own .. 'asleep', wake_at, scope)
   end
@@ -166,11 +171,7 @@ local function dissolve(lane, scopes)
   deactivate(lane)
   if redis.call('EXISTS', own .. 'blocked') == 0 then return end
   for _, scope in ipairs(scopes) do
-    local blocked = own .. 'blocked:' .. scope
-    if redis.call('ZREM', blocked, lane) == 1 and redis.call('EXISTS', blocked) == 0 then
-      redis.call('SREM', own .. 'blocked', scope)
-      redis.call('ZREM', own .. 'asleep', scope)
-    end
+    if redis.call('ZREM', own .. 'blocked:' .. scope, lane) == 1 then settle(scope) end
   end
 end
 
@@ -189,6 +190,12 @@ end
 local function free_unique(id, traits)
   local key = own .. 'unique:' .. traits.unique
   if traits.unique ~= '' and traits.until_ ~= '' and redis.call('GET', key) == id then redis.call('DEL', key) end
+end
+
+-- A job is over: nothing is known of it any more.
+local function forget(id, traits)
+  free_unique(id, traits)
+  redis.call('HDEL', own .. 'traits', id)
 end
 
 -- Put a job that is due into its lane.
@@ -219,4 +226,14 @@ local function release(id, traits)
   scopes[#scopes + 1] = 'queue'
   for _, scope in ipairs(scopes) do redis.call('SREM', own .. 'using:' .. scope, id) end
   pass_on_all(scopes)
+end
+
+-- A waiting job leaves the queue for good: its place, its unique key and what it counted for are free.
+local function let_go(id)
+  local traits = traits_of(id)
+  if traits then
+    step_out(id, traits)
+    forget(id, traits)
+  end
+  release(id, traits)
 end

@@ -63,10 +63,7 @@ for i, op in ipairs(ops) do
     if counted then release(id, traits) end
     if op.finish then
       over[#over + 1] = id
-      if traits then
-        free_unique(id, traits)
-        redis.call('HDEL', own .. 'traits', id)
-      end
+      if traits then forget(id, traits) end
       if op.result then
         if op.ttl > 0 then
           redis.call('SET', result .. id, op.result, 'PX', op.ttl)
