@@ -196,6 +196,10 @@ class FlowStore(FlowReader):
         fields = {"cancelled": 1} if stored.state is FlowState.RUNNING else {}
         return await self._note(stored, fields, new_round=True)
 
+    async def begin_round(self, stored: StoredFlow) -> StoredFlow:
+        """From now on nothing of the flow counts as enqueued. Follow with `carry_on`."""
+        return await self._note(stored, new_round=True)
+
     async def end(self, stored: StoredFlow) -> StoredFlow:
         """Note that a flow is over, with nothing of it on a queue."""
         return await self._note(stored, {"ended_ms": stored.ended_ms or timestamp_ms()})

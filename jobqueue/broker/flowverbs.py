@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from jobqueue.broker.events import EventHub
+from jobqueue.broker.flowmend import mend
 from jobqueue.broker.flowstore import FlowStore
 from jobqueue.broker.flowviews import FlowViews
 from jobqueue.broker.keys import QueueKeys
@@ -52,8 +53,8 @@ class FlowVerbs:
     async def submit(self, flow: Flow) -> bool:
         """Store a flow and enqueue what is ready; False when the id is taken.
 
-        Safe to repeat after an error: that completes what the error cut off. Of a flow that is over, the end is told
-        once more.
+        Safe to repeat after an error: that completes what the error cut off, and brings back what a failover has
+        taken. Of a flow that is over, the end is told once more.
 
         Raises:
             InvalidInput: a step's queue isn't configured; the flow is too large, or holds what isn't plain data.
@@ -65,6 +66,8 @@ class FlowVerbs:
             created = await self._flows.create(flow)
             if (stored := await self._flows.read(flow.id)) is not None:
                 stored = await self._flows.carry_on(stored)
+                if not created:
+                    stored = await mend(self._redis, self._flows, stored)
                 if stored.state is not FlowState.RUNNING:
                     await self._flows.look_again(stored)
             return created

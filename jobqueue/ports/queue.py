@@ -128,9 +128,9 @@ class TaskQueue(JobQueue, Protocol):
         ...
 
     async def submit(self, flow: Flow) -> bool:
-        """Store the flow and enqueue what is ready; False (and nothing done) when the id is taken.
+        """Store the flow and enqueue what is ready; False when the id is taken.
 
-        Safe to repeat after an error: nothing is enqueued twice.
+        Safe to repeat at any time: nothing is enqueued twice, and what an error or a failover cut off is completed.
         """
         ...
 
