@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from handlers import children
+from handlers import children, signatures
 from handlers.context import Ctx, services
 from handlers.documents.cleaning import shown_name
 from handlers.documents.policy import CHECKS
 from handlers.quarantine import audit_entry, scan_file
-from jobqueue.errors import InvalidInput, LimitExceeded, RejectedFile
+from jobqueue.errors import ConfigError, InvalidInput, LimitExceeded, RejectedFile
 from jobqueue.ports import FileRecord, Limits, Services
 from jobqueue.tasks import DocumentInfo
 
@@ -29,7 +29,7 @@ SAMPLES: Final = 8
 
 
 async def ingest_document(
-    ctx: Ctx, *, tenant_id: str, file_id: str, password: SecretStr | None = None
+    ctx: Ctx, *, tenant_id: str, file_id: str, sealed_password: SecretStr | None = None
 ) -> dict[str, Any]:
     """Inspect an uploaded file and record it as accepted or rejected; unpack what holds other files.
 
@@ -39,10 +39,11 @@ async def ingest_document(
         ctx: the job's context.
         tenant_id: whose file it is.
         file_id: of the uploaded file.
-        password: opens a protected PDF. Nothing keeps it but the job.
+        sealed_password: opens a protected PDF, once it is unsealed; in clear it goes to the sandbox and nowhere else.
 
     Raises:
         RejectedFile, LimitExceeded: the file is not acceptable; its record says why.
+        ConfigError: the password was sealed with another key than this worker's.
         NotFound: the tenant has no such file.
     """
     world = services(ctx)
@@ -53,7 +54,7 @@ async def ingest_document(
     try:
         info = await _earlier(world, file)
         if info is None:
-            info = await _inspect(world, file, password.get_secret_value() if password else None)
+            info = await _inspect(world, file, _unsealed(world, file, sealed_password))
             inside = await children.unpack(ctx, file, info)
             info = info.model_copy(update={"children": [child.shown for child in inside]})
     except (RejectedFile, LimitExceeded) as exc:
@@ -137,6 +138,14 @@ async def _earlier(world: Services, file: FileRecord) -> DocumentInfo | None:
     return twin.info.model_copy(update=update)
 
 
+def _unsealed(world: Services, file: FileRecord, sealed: SecretStr | None) -> str | None:
+    if sealed is None:
+        return None
+    if world.seal is None:
+        raise ConfigError("a file came with its password, and this worker has no key: set JOBQUEUE_SECRET_KEY")
+    return world.seal.unseal(sealed.get_secret_value(), of=f"{file.tenant_id}/{file.id}")
+
+
 async def _inspect(world: Services, file: FileRecord, password: str | None) -> DocumentInfo:
     with tempfile.TemporaryDirectory(dir=world.temp_dir) as folder:
         copy = Path(folder, "readable")
@@ -152,7 +161,8 @@ async def _inspect(world: Services, file: FileRecord, password: str | None) -> D
                 copy_to=str(copy),
                 limits=INSPECT_LIMITS,
             )
-        info = DocumentInfo.model_validate(found)
+            info = DocumentInfo.model_validate(found)
+            info = await signatures.checked(world, path, info, password)
         if info.sha256 != file.sha256:
             name = shown_name(file.name)
             raise RejectedFile(f"{name} is not in storage as it was uploaded (its SHA-256 differs): upload it again")

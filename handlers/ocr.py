@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from handlers.context import Ctx, part_of, progress, results_of, services
+from handlers.described import describe
 from handlers.documents.cleaning import shown_name
+from handlers.ocr_cache import read_once
 from jobqueue.errors import InvalidInput, NotFound, RejectedFile
 from jobqueue.ports import FileRecord, Limits
 from jobqueue.tasks import DocumentInfo, DocumentText, PageSource, PageText
 
 PAGES_AT_ONCE: Final = 2
+PAGES_A_CALL: Final = 16  # at most: where they have a text layer, they take 20 ms together
 PAGE_LIMITS: Final = Limits(wall_s=120.0, cpu_s=120)
 MAX_TEXT_BYTES: Final = 200_000_000
 
@@ -30,8 +35,8 @@ async def ocr_document(ctx: Ctx, *, tenant_id: str, file_id: str, contract_id: s
         NotFound: the tenant has no such file or contract.
     """
     file, info = await _accepted(ctx, tenant_id, file_id, contract_id)
-    document = await _read(ctx, file, info, range(1, info.pages + 1))
-    return await _keep(ctx, document, file.name, tenant_id, contract_id)
+    document, reused = await _read(ctx, file, info, range(1, info.pages + 1))
+    return await _keep(ctx, document, file, contract_id) | _reuse(reused)
 
 
 async def ocr_pages(
@@ -40,17 +45,18 @@ async def ocr_pages(
     """Read some pages of an accepted file, and store their text for `join_pages`.
 
     Returns:
-        ``part``: the key under which it lies; ``pages``: how many they are.
+        ``part``: the key under which it lies; ``pages``: how many they are; ``reused``: where the same bytes had been
+        read before.
 
     Raises as `ocr_document`, but where no page gave any text: others may.
     """
     file, info = await _accepted(ctx, tenant_id, file_id, contract_id)
     if not 1 <= first <= last <= info.pages:
         raise InvalidInput(f"pages {first} to {last}: file {file_id} has pages 1 to {info.pages}")
-    document = await _read(ctx, file, info, range(first, last + 1))
+    document, reused = await _read(ctx, file, info, range(first, last + 1))
     key = f"{tenant_id}/contracts/{contract_id}/parts/{part_of(ctx)}/{first}-{last}.json"
     await services(ctx).blobs.put_bytes(key, document.model_dump_json().encode())
-    return {"part": key, "pages": len(document.pages)}
+    return {"part": key, "pages": len(document.pages)} | _reuse(reused)
 
 
 async def join_pages(ctx: Ctx, *, tenant_id: str, file_id: str, contract_id: str) -> dict[str, Any]:
@@ -70,7 +76,7 @@ async def join_pages(ctx: Ctx, *, tenant_id: str, file_id: str, contract_id: str
         document = await _parse(ctx, _text_key(tenant_id, contract_id))
     if [page.number for page in document.pages] != list(range(1, info.pages + 1)):
         raise InvalidInput(f"{len(document.pages)} of {info.pages} pages of file {file_id} were read: run OCR again")
-    outline = await _keep(ctx, document, file.name, tenant_id, contract_id)
+    outline = await _keep(ctx, document, file, contract_id)
     for key in keys:
         await services(ctx).blobs.delete(key)
     return outline
@@ -85,9 +91,16 @@ async def _accepted(ctx: Ctx, tenant_id: str, file_id: str, contract_id: str) ->
     return file, file.info
 
 
-async def _read(ctx: Ctx, file: FileRecord, info: DocumentInfo, numbers: range) -> DocumentText:
+async def _read(ctx: Ctx, file: FileRecord, info: DocumentInfo, numbers: range) -> tuple[DocumentText, bool]:
+    """The pages' text, and whether it was there from an earlier reading of the same bytes."""
     async with services(ctx).blobs.local(info.reading_key or file.blob_key) as path:
-        return DocumentText(pages=await _read_pages(ctx, path, info.mime_type, numbers))
+        reading = functools.partial(_read_pages, ctx, path, info.mime_type, numbers)
+        pages, reused = await read_once(ctx, file, info, path=path, numbers=numbers, read=reading)
+    return DocumentText(pages=pages), reused
+
+
+def _reuse(reused: bool) -> dict[str, bool]:
+    return {"reused": True} if reused else {}
 
 
 async def _join(ctx: Ctx, keys: Sequence[str]) -> DocumentText:
@@ -99,14 +112,15 @@ async def _parse(ctx: Ctx, key: str) -> DocumentText:
     return DocumentText.model_validate_json(await services(ctx).blobs.read(key, max_bytes=MAX_TEXT_BYTES))
 
 
-async def _keep(ctx: Ctx, document: DocumentText, name: str, tenant_id: str, contract_id: str) -> dict[str, Any]:
+async def _keep(ctx: Ctx, document: DocumentText, file: FileRecord, contract_id: str) -> dict[str, Any]:
     """Store the text with the contract; what is worth knowing of it."""
     if not document.characters:
-        raise RejectedFile(f"nothing readable was found in {shown_name(name)}: scan it darker, or at 300 dpi")
-    world, key = services(ctx), _text_key(tenant_id, contract_id)
+        raise RejectedFile(f"nothing readable was found in {shown_name(file.name)}: scan it darker, or at 300 dpi")
+    world, key = services(ctx), _text_key(file.tenant_id, contract_id)
     await world.blobs.put_bytes(key, document.model_dump_json().encode())
     async with world.records.unit() as unit:
-        await unit.save_contract_part(tenant_id, contract_id, text_key=key)
+        await unit.save_contract_part(file.tenant_id, contract_id, text_key=key)
+    await describe(world, file, document)
     return _outline(document)
 
 
@@ -116,41 +130,58 @@ def _text_key(tenant_id: str, contract_id: str) -> str:
 
 async def _read_pages(ctx: Ctx, path: Path, mime_type: str, numbers: range) -> list[PageText]:
     world = services(ctx)
-    next_number = iter(numbers)
+    slots = asyncio.Semaphore(PAGES_AT_ONCE)
     pages: dict[int, PageText] = {}
 
-    async def read() -> None:
-        for number in next_number:  # shared by the readers: each takes the next page
-            page = await world.sandbox.run(
-                "handlers.documents.text:read_page",
+    async def read(span: range) -> None:
+        async with slots:
+            found = await world.sandbox.run(
+                "handlers.documents.text:read_pages",
                 str(path),
                 mime_type,
-                number,
+                span[0],
+                span[-1],
                 engine=world.text_engine,
                 languages=world.ocr_languages,
                 ocr_engine=world.ocr_engine,
                 limits=PAGE_LIMITS,
             )
-            pages[number] = PageText.model_validate(page)
-            await progress(ctx, len(pages), len(numbers), f"page {len(pages)} of {len(numbers)}")
+        pages.update((page.number, page) for page in map(PageText.model_validate, found))
+        await progress(ctx, len(pages), len(numbers), f"page {len(pages)} of {len(numbers)}")
+        # Pages that take long come back one by one: their range is shared out, so that no slot runs dry.
+        begin(spans(span[len(found) :], PAGES_AT_ONCE))
+
+    def begin(several: Iterable[range]) -> None:
+        for span in several:
+            group.create_task(read(span), name=f"reader of page {span[0]} and on")
 
     try:
         async with asyncio.TaskGroup() as group:
-            for reader in range(PAGES_AT_ONCE):
-                group.create_task(read(), name=f"page reader {reader}")
+            begin(spans(numbers, max(PAGES_AT_ONCE, math.ceil(len(numbers) / PAGES_A_CALL))))
     except BaseExceptionGroup as several:  # the page's own error decides about the retry
         raise several.exceptions[0] from None
     return [pages[number] for number in sorted(pages)]
 
 
+def spans(numbers: range, parts: int) -> list[range]:
+    """Page numbers in at most so many parts of about the same length.
+
+    >>> spans(range(1, 8), 2), spans(range(3, 4), 2), spans(range(0), 2)
+    ([range(1, 5), range(5, 8)], [range(3, 4)], [])
+    """
+    length = max(1, math.ceil(len(numbers) / parts))
+    return [numbers[start : start + length] for start in range(0, len(numbers), length)]
+
+
 def _outline(document: DocumentText) -> dict[str, Any]:
     read = [page for page in document.pages if page.source not in {PageSource.EMPTY, PageSource.UNREADABLE}]
+    seen = {PageSource.OCR, PageSource.BOTH}
     return {
         "pages": len(document.pages),
-        "ocr_pages": sum(page.source in {PageSource.OCR, PageSource.BOTH} for page in read),
+        "ocr_pages": sum(page.source in seen for page in read),
         "empty_pages": _numbers(document, PageSource.EMPTY),
         "unreadable_pages": _numbers(document, PageSource.UNREADABLE),
-        "suspect_words": sum(word.suspect for page in read for word in page.words),
+        "suspect_words": sum(word.suspect for page in read if page.source in seen for word in page.words),
         "characters": document.characters,
         "mean_confidence": round(sum(page.confidence for page in read) / len(read), 4),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import time
 from collections.abc import Coroutine
@@ -15,6 +14,8 @@ from typing import Any, Final, cast
 
 from handlers.answers import KIND as ANSWERS
 from handlers.context import Ctx, services
+from handlers.leftovers import remove_leftovers
+from handlers.ocr_cache import KIND as TEXTS
 from jobqueue.errors import JobqueueError, Unavailable
 from jobqueue.flows import Flow
 from jobqueue.job import new_id
@@ -29,44 +30,38 @@ PROBE_S: Final = 10.0
 """How long a component may take to answer a health probe."""
 FREE_UPLOADS: Final = 5
 """There must be disk space for so many more of the largest uploads."""
-ORPHAN_AGE_S: Final = 86_400.0
-"""An upload that no row names after so long: its server died between storing it and committing its rows."""
-MAX_ORPHANS: Final = 1_000
-ORPHANS_S: Final = 60.0
-"""The longest that one run looks for them."""
-_UPLOAD: Final = re.compile(r"([^/]+)/files/([^/]+)/original")
-_BATCH: Final = 500
-
-
 UNQUEUED_AGE: Final = timedelta(minutes=1)
 """A task's row without an end is looked after from this age on: its submit may have been cut off."""
 
 
 async def expire(ctx: Ctx) -> dict[str, int]:
-    """Remove what nobody needs any more: old temporary files, cut-off uploads, models' answers, long-finished tasks.
+    """Remove what nobody needs any more: old temporary files, left-overs, kept text and answers, long-finished tasks.
 
     Returns:
-        How many of each: ``temp_files``, ``partial_blobs``, ``orphan_blobs``, ``answers``, ``tasks``.
+        How many of each: ``temp_files``, ``partial_blobs``, ``answers``, ``texts``, ``tasks``, and the kinds of
+        `handlers.leftovers`.
     """
     bundle = services(ctx)
     temp_files = await asyncio.to_thread(_remove_older, bundle.temp_dir, time.time() - TEMP_FILE_AGE_S)
     partial_blobs = await bundle.blobs.sweep_partial(TEMP_FILE_AGE_S)
     answers = await bundle.blobs.sweep(ANSWERS, ANSWER_AGE.total_seconds())
+    texts = await bundle.blobs.sweep(TEXTS, timedelta(days=bundle.ocr_cache_days).total_seconds())
     async with bundle.records.unit() as unit:
         tasks = await unit.prune(finished_before=datetime.now(UTC) - TASK_AGE)
     return {
         "temp_files": temp_files,
         "partial_blobs": partial_blobs,
-        "orphan_blobs": await _remove_orphans(bundle),
+        **await remove_leftovers(bundle),
         "answers": answers,
+        "texts": texts,
         "tasks": tasks,
     }
 
 
 async def resubmit(ctx: Ctx) -> dict[str, int]:
-    """Submit tasks whose rows were committed but which never reached the queue (the server or Redis went away between).
+    """Submit unfinished tasks again: those that never reached the queue, or were lost in part in a failover.
 
-    Submitting is once, so tasks that are on their way are not touched.
+    Submitting is once, so tasks that are on their way go on as they are.
 
     Returns:
         How many unfinished tasks were ``looked_at``, and how many of them were ``resubmitted``.
@@ -88,7 +83,7 @@ async def check_health(ctx: Ctx) -> dict[str, str]:
         Unavailable: one is down; names each with its reason.
     """
     bundle = services(ctx)
-    probes = {"database": bundle.records.ping(), "storage": _probe_storage(bundle.blobs), "disk": _probe_disk(bundle)}
+    probes = {"database": bundle.records.ping(), "storage": probe_storage(bundle.blobs), "disk": _probe_disk(bundle)}
     if bundle.scanner.mandatory:
         probes["virus scan"] = bundle.scanner.check()
     async with asyncio.TaskGroup() as group:
@@ -132,7 +127,8 @@ async def _reason(probe: Coroutine[Any, Any, None]) -> str:
     return "ok"
 
 
-async def _probe_storage(blobs: BlobStore) -> None:
+async def probe_storage(blobs: BlobStore) -> None:
+    """Store an object, read it and delete it. Raises `Unavailable` where that doesn't work."""
     key = f"system/{new_id('probe')}"  # its own, so that two workers' probes don't meet
     sent = key.encode()
     try:
@@ -150,35 +146,6 @@ async def _probe_disk(bundle: Services) -> None:
         raise Unavailable(
             f"{free / 1e6:,.0f} MB are free at {bundle.temp_dir}, and {needed / 1e6:,.0f} MB should be: free some space"
         )
-
-
-async def _remove_orphans(bundle: Services) -> int:
-    """Remove uploads that no file's row names; so many, or for so long, at most: the next run goes on."""
-    removed = 0
-    batch: dict[str, tuple[str, str]] = {}
-
-    async def sweep() -> int:
-        async with bundle.records.unit() as unit:
-            named = await unit.named_blobs(list(batch.values()))
-        orphans = [key for key in batch if key not in named]
-        batch.clear()
-        for key in orphans:
-            await bundle.blobs.delete(key)
-        return len(orphans)
-
-    with suppress(TimeoutError):
-        async with asyncio.timeout(ORPHANS_S):
-            async for key in bundle.blobs.keys("", older_than_s=ORPHAN_AGE_S):
-                if (upload := _UPLOAD.fullmatch(key)) is None:
-                    continue
-                batch[key] = (upload[1], upload[2])
-                if len(batch) == _BATCH:
-                    removed += await sweep()
-                if removed >= MAX_ORPHANS:
-                    break
-            if batch:
-                removed += await sweep()
-    return removed
 
 
 def _remove_older(directory: Path, limit: float) -> int:

@@ -15,7 +15,24 @@ from jobqueue.typed import Task
 TenantId = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 FileId = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 ContractId = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-ReportFormat = Literal["pdf", "docx"]
+ReportFormat = Literal["pdf", "docx", "txt", "json", "md", "hocr", "alto", "searchable_pdf", "pdfa"]
+"""The report of a contract (the first two), or the text of its file."""
+
+EXTENSIONS: Final[dict[ReportFormat, str]] = {
+    "pdf": "pdf",
+    "docx": "docx",
+    "txt": "txt",
+    "json": "json",
+    "md": "md",
+    "hocr": "hocr.html",
+    "alto": "alto.xml",
+    "searchable_pdf": "searchable.pdf",
+    "pdfa": "pdfa.pdf",
+}
+"""How the names of their files end."""
+
+ANALYSIS_FORMATS: Final[frozenset[ReportFormat]] = frozenset({"pdf", "docx"})
+"""Those that take an analysed contract; the others need its text alone."""
 
 
 class Outcome(BaseModel):
@@ -38,11 +55,11 @@ class IngestOutcome(Outcome):
 
 
 class IngestDocument(Task[IngestOutcome], queue="ingest", function="ingest_document"):
-    """Inspect an uploaded file; ``password`` opens a protected PDF."""
+    """Inspect an uploaded file; ``sealed_password`` (see `jobqueue.ports.Seal`) opens a protected PDF."""
 
     tenant_id: TenantId
     file_id: FileId
-    password: SecretStr | None = Field(default=None, max_length=127)  # as much as a PDF's password may have
+    sealed_password: SecretStr | None = Field(default=None, max_length=1_000)
 
 
 class PageRange(Outcome):
@@ -177,7 +194,7 @@ class ExportOutcome(Outcome):
 
 
 class ExportReport(Task[ExportOutcome], queue="export", function="export_report"):
-    """Write the reports of an analysed contract, one for each of ``formats``."""
+    """Write the reports of an analysed contract, or the text of its file, in each of ``formats``."""
 
     tenant_id: TenantId
     contract_id: ContractId

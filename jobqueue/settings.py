@@ -82,12 +82,21 @@ class Settings(BaseSettings):
     with larger members, are refused."""
     clamd_max_age_days: int = Field(default=7, ge=0)
     """From which age on clamd's signatures count as unwell; 0: its own signatures, which have no date, will do."""
+    secret_key: SecretStr | None = Field(default=None, min_length=32)
+    """Seals the passwords of protected files on their way to a worker: a random text of 32 characters or more, the same
+    for the server and all workers. Not set, one is made and kept in the data directory for the embedded Redis; with any
+    other, the server takes no passwords."""
+    signature_roots_file: Path | None = None
+    """Certificates (PEM) of the authorities whose signatures in PDFs are trusted; not set: none is said to be, and
+    signatures are checked for changes alone. Nothing is ever fetched from a network."""
     text_engine: Literal["pymupdf", "pypdfium2"] = "pymupdf"
     ocr_engine: Literal["auto", "tesserocr", "tesseract"] = "auto"
     """What recognises print: Tesseract as a library (needs the package of that name), as a program, or the fastest
     that is installed."""
     ocr_languages: str = "auto"
     """Tesseract's codes, joined by ``+``; ``auto``: what each page is in, of those installed."""
+    ocr_cache_days: int = Field(default=30, ge=0, le=3_650)
+    """How long the text of pages is kept for the next time that the tenant has the same bytes read; 0: not at all."""
 
     lease_s: float = Field(default=10.0, ge=1.0, le=600.0)
     """How long a claimed job stays its worker's without a heartbeat; the bound on recovery after a crash."""
@@ -131,6 +140,11 @@ class Settings(BaseSettings):
             except (OSError, ssl.SSLError) as exc:
                 raise ValueError(f"{value} can't be read as certificates in PEM form: {exc}") from exc
         return value
+
+    @field_validator("signature_roots_file")
+    @classmethod
+    def _roots(cls, value: Path | None) -> Path | None:
+        return cls._certificates(value)
 
     @model_validator(mode="after")
     def _certificate_with_key(self) -> Self:

@@ -16,6 +16,7 @@ _LINE_ENDS: Final = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _CONTROLS: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufeff\ufffe\uffff]")
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")  # UTF-8, and so msgpack, can't carry them
 _TRAILING_BLANKS: Final = re.compile("[ \t\xa0]+$", re.MULTILINE)
+_BLANKS: Final = (" ", "\t", "\xa0")
 _LIGATURES: Final = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
 _PDF_DATE: Final = re.compile(r"D?:?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:(Z)|([+-])(\d\d)'?(\d\d)?)?")
 
@@ -29,9 +30,23 @@ def clean_text(text: str) -> str:
     >>> clean_text("The ﬁrst\x00 buyer  \r\nsigns\f")
     'The first buyer\nsigns'
     """
-    text = _LINE_ENDS.sub("\n", text)
-    text = _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text)).translate(_LIGATURES)
-    return unicodedata.normalize("NFC", _TRAILING_BLANKS.sub("", text)).strip("\n")
+    # Most texts need none of it, and to see that is much cheaper than to do it.
+    if not text.replace("\n", " ").isprintable():
+        text = _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _LINE_ENDS.sub("\n", text)))
+    if not text.isascii():
+        text = text.translate(_LIGATURES)
+    if any(f"{blank}\n" in text for blank in _BLANKS) or text.endswith(_BLANKS):
+        text = _TRAILING_BLANKS.sub("", text)
+    return unicodedata.normalize("NFC", text).strip("\n")
+
+
+def is_clean(word: str) -> bool:
+    r"""Whether words without blanks surely are as `clean_text` leaves them.
+
+    >>> is_clean("buyer"), is_clean("\ufb01rst"), is_clean("bu\x00yer")
+    (True, False, False)
+    """
+    return word.isascii() and word.isprintable()
 
 
 def clean_line(text: str, *, max_chars: int = MAX_METADATA_CHARS) -> str:

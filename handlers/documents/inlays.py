@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from handlers.documents.engines import PdfDocument
+from handlers.documents.layer import PlacedText
 from handlers.documents.ocr_engines import Box
 from handlers.documents.recognition import SURE, PlacedWord, Recognised, Render
 from jobqueue.errors import LimitExceeded
@@ -72,15 +74,31 @@ class _View:
         return box[0] + across, box[1] + down, box[2] + across, box[3] + down
 
 
-def joined(layer: str, inlays: list[Recognised]) -> Recognised:
-    """The layer's text with the pictures' below it; its confidence by the number of characters of each."""
-    text, words, sure = layer, list[PlacedWord](), float(len(layer))
-    for block, seen in enumerate(inlays):
+def joined(layer: PlacedText, inlays: list[Recognised]) -> Recognised:
+    """The layer's text with the pictures' below it; its confidence by the number of characters of each.
+
+    All boxes are in the layer's unit: each picture was read at a resolution of its own.
+    """
+    text, sure = layer.text, float(len(layer.text))
+    words = [
+        PlacedWord(text=w.text, start=w.start, confidence=w.confidence, box=w[3:7], block=w.block, line=w.line)
+        for w in layer.words
+    ]
+    for seen in inlays:
         text += "\n\n"
         # Blocks are counted on: two pictures' first blocks are not one.
-        words += [replace(word, start=word.start + len(text), block=word.block + 1_000 * block) for word in seen.words]
+        block = max((word.block for word in words), default=-1) + 1
+        words += [
+            replace(word, start=word.start + len(text), block=block + word.block, box=_scaled(word.box, seen, layer))
+            for word in seen.words
+        ]
         text += seen.text
         sure += seen.confidence * len(seen.text)
-    return Recognised(
-        text=text, confidence=round(min(1.0, sure / len(text)), 4), words=tuple(words), size=inlays[-1].size
-    )
+    return Recognised(text=text, confidence=round(min(1.0, sure / len(text)), 4), words=tuple(words), size=layer.size)
+
+
+def _scaled(box: Box, seen: Recognised, layer: PlacedText) -> Box:
+    across, down = layer.size[0] / seen.size[0], layer.size[1] / seen.size[1]
+    left, top = min(int(box[0] * across), layer.size[0] - 1), min(int(box[1] * down), layer.size[1] - 1)
+    right, bottom = math.ceil(box[2] * across), math.ceil(box[3] * down)
+    return left, top, max(left + 1, min(right, layer.size[0])), max(top + 1, min(bottom, layer.size[1]))

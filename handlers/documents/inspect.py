@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from handlers.documents import office_text, plain, rtf, types
-from handlers.documents.cleaning import clean_line, iso_date, shown_name
-from handlers.documents.engines import no_pages, open_pdf
+from handlers.documents.cleaning import clean_line, clean_text, iso_date, shown_name
+from handlers.documents.engine_parts import no_pages
+from handlers.documents.engines import PdfDocument, open_pdf
 from handlers.documents.images import frames, open_image, resolution
+from handlers.documents.kind import FIRST_PAGES, first_pages, kind_of
 from handlers.documents.pdf_file import PdfSource, needed_copy, opened, write_copy
+from handlers.documents.plausible import plausible
 from handlers.documents.policy import CHECKS, Found, judged
 from jobqueue.errors import LimitExceeded, RejectedFile
 
@@ -56,6 +59,7 @@ class _Findings:
     fields: dict[str, str] = field(default_factory=dict)
     signatures: list[dict[str, Any]] = field(default_factory=list)
     copy: str | None = None
+    texts: list[str] = field(default_factory=list)  # of the first pages, as far as they need no recognition
 
 
 def inspect(
@@ -119,6 +123,7 @@ def inspect(
         "signatures": facts.signatures,
         "copy_made": facts.copy,
         "checks": CHECKS,
+        **kind_of(facts.texts),
     }
 
 
@@ -141,13 +146,11 @@ def _warnings(mismatch: str | None, facts: _Findings, findings: list[dict[str, A
     told = [mismatch] if mismatch else []
     if facts.copy == "repaired":
         told.append("The file is damaged: it is read from a repaired copy, and the original is kept.")
-    if any(not signature["covers_whole_file"] for signature in facts.signatures):
-        told.append("It was changed or added to after a signature, or the signature doesn't cover all of it.")
     return told + [finding["detail"] for finding in findings]
 
 
 def _inspect_pdf(source: _Source, _mime_type: str) -> _Findings:
-    from handlers.documents import pdf_checks
+    from handlers.documents import pdf_checks, pdf_drawing
 
     given = PdfSource(
         path=source.path,
@@ -160,9 +163,10 @@ def _inspect_pdf(source: _Source, _mime_type: str) -> _Findings:
         facts = pdf_checks.facts(pdf, size_bytes=source.size_bytes)
         judged(facts.found, name=source.name)  # refused before anything is written or rendered
         copy = needed_copy(given, pdf)
-        readable = write_copy(given, pdf, copy) if copy else source.path
         sizes = _page_sizes(pdf, source)
-    pages, metadata = _look_with_engine(source, readable)
+        pdf_drawing.check_drawing(pdf)
+        readable = write_copy(given, pdf, copy) if copy else source.path
+    pages, metadata, texts = _look_with_engine(source, readable)
     return _Findings(
         pages=pages,
         metadata={**metadata, **facts.metadata, **sizes},
@@ -170,10 +174,11 @@ def _inspect_pdf(source: _Source, _mime_type: str) -> _Findings:
         fields=facts.fields,
         signatures=facts.signatures,
         copy=copy,
+        texts=texts,
     )
 
 
-def _look_with_engine(source: _Source, path: Path) -> tuple[int, dict[str, str]]:
+def _look_with_engine(source: _Source, path: Path) -> tuple[int, dict[str, str], list[str]]:
     with open_pdf(path, engine=source.engine, file_name=source.name) as pdf:
         pages = pdf.page_count
         if pages < 1:
@@ -184,7 +189,20 @@ def _look_with_engine(source: _Source, path: Path) -> tuple[int, dict[str, str]]
                 pdf.picture_share(number)
         except RejectedFile as exc:
             raise RejectedFile(f"{source.name}: {exc}") from exc
-        return pages, pdf.metadata
+        return pages, pdf.metadata, _plausible_texts(pdf, pages)
+
+
+def _plausible_texts(pdf: PdfDocument, pages: int) -> list[str]:
+    """The first pages' text layers; one that can't be read, or can't be what its page says, is as none."""
+    texts = []
+    for number in range(1, min(pages, FIRST_PAGES) + 1):
+        try:
+            layer = clean_text(pdf.text(number))
+        except RejectedFile:
+            continue
+        if plausible(layer):
+            texts.append(layer)
+    return first_pages(texts)
 
 
 def _page_sizes(pdf: pikepdf.Pdf, source: _Source) -> dict[str, str]:
@@ -229,7 +247,7 @@ def _inspect_text(source: _Source, _mime_type: str) -> _Findings:
         raise LimitExceeded(
             f"{source.name} holds {len(text):,} characters, more than the {plain.MAX_CHARACTERS:,} allowed for text"
         )
-    return _Findings(pages=1)
+    return _Findings(pages=1, texts=first_pages([text]))
 
 
 def _inspect_office(source: _Source, mime_type: str) -> _Findings:
@@ -249,7 +267,7 @@ def _inspect_office(source: _Source, mime_type: str) -> _Findings:
     source.check_pages(len(pages))
     if not any(pages):
         raise RejectedFile(f"{source.name} holds no text: print it to PDF and upload that")
-    return _Findings(pages=len(pages), metadata=metadata, found=found)
+    return _Findings(pages=len(pages), metadata=metadata, found=found, texts=first_pages(pages))
 
 
 _INSPECTORS: Final[dict[str, Callable[[_Source, str], _Findings]]] = {

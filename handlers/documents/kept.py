@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import atexit
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from handlers.documents.engines import PdfDocument, open_pdf
+from handlers.documents.pdf_file import PdfSource, opened
+
+if TYPE_CHECKING:
+    import pikepdf
+
+_T = TypeVar("_T")
 
 
 def kept_pdf(path: Path, *, engine: str) -> PdfDocument:
@@ -16,28 +23,37 @@ def kept_pdf(path: Path, *, engine: str) -> PdfDocument:
 
     The file before is closed when another one is asked for, so a process has one open at most.
     """
-    about = path.stat()
-    which = (str(path), engine, about.st_ino, about.st_mtime_ns, about.st_size)
-    if _KEPT.which != which:
-        _KEPT.which = None
-        _KEPT.closing.close()
-        _KEPT.document = _KEPT.closing.enter_context(open_pdf(path, engine=engine, file_name="the file"))
-        if not _KEPT.to_be_closed:
-            # After the engine's own import: at exit it looks for files left open, and ours must be closed by then.
-            atexit.register(_KEPT.closing.close)
-            _KEPT.to_be_closed = True
-        _KEPT.which = which
-    return cast("PdfDocument", _KEPT.document)
+    return _READ.get(path, engine, lambda: open_pdf(path, engine=engine, file_name="the file"))
+
+
+def kept_objects(path: Path) -> pikepdf.Pdf:
+    """The objects of a PDF, as `opened` gives them, left open likewise."""
+    return _OBJECTS.get(path, "", lambda: opened(PdfSource(path=path, name="the file", size_bytes=0)))
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Kept(Generic[_T]):
     """The file that is open, told apart by more than its path: that may be another file's by now."""
 
     which: tuple[str | int, ...] | None = None
-    document: PdfDocument | None = None
+    document: list[_T] = field(default_factory=list)
     closing: ExitStack = field(default_factory=ExitStack)
     to_be_closed: bool = False
 
+    def get(self, path: Path, how: str, to_open: Callable[[], AbstractContextManager[_T]]) -> _T:
+        about = path.stat()
+        which = (str(path), how, about.st_ino, about.st_mtime_ns, about.st_size)
+        if self.which != which:
+            self.which = None
+            self.closing.close()
+            self.document = [self.closing.enter_context(to_open())]
+            if not self.to_be_closed:
+                # After the engine's own import: at exit it looks for files left open, and ours must be closed by then.
+                atexit.register(self.closing.close)
+                self.to_be_closed = True
+            self.which = which
+        return self.document[0]
 
-_KEPT: Final = _Kept()
+
+_READ: Final = _Kept[PdfDocument]()
+_OBJECTS: Final = _Kept["pikepdf.Pdf"]()

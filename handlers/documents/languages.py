@@ -16,6 +16,10 @@ AUTO: Final = "auto"
 _NO_LANGUAGES: Final = frozenset({"osd", "equ"})  # data for orientation and for formulas
 _MIN_WORDS: Final = 20
 _MIN_LEAD: Final = 1.5  # times as many of its common words as of the language that the page was read in
+_MIN_SHARE: Final = 0.1  # of all words; a third of them in prose, a sixth in forms
+_ISO_639_1: Final = {
+    "eng": "en", "deu": "de", "fra": "fr", "spa": "es", "ita": "it", "por": "pt", "nld": "nl",
+}  # fmt: skip
 # Words that stand in every text of the language, and hardly in one of another.
 _COMMON: Final = {
     code: frozenset(words.split())
@@ -45,6 +49,25 @@ def choose(setting: str, installed: Collection[str]) -> str:
     if not usable:
         raise ConfigError("tesseract has no data for any language: install tesseract-ocr-eng (apt-get)")
     return "eng" if "eng" in usable else usable[0]
+
+
+def language_of(text: str) -> str | None:
+    """The language of a text by its commonest words, as ISO 639-1 has it; None where it is another, or too little.
+
+    >>> language_of("The seller delivers the deed to the buyer and is not liable for the state of the roof. " * 2)
+    'en'
+    >>> language_of("Der Verkäufer übergibt die Urkunde und haftet nicht für den Zustand von Dach und Keller. " * 2)
+    'de'
+    >>> language_of("Lot 7, Block 3"), language_of("Myyjä luovuttaa kiinteistön ostajalle vapaana rasituksista. " * 9)
+    (None, None)
+    """
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    if len(words) < _MIN_WORDS:
+        return None
+    counts = {code: sum(word in common for word in words) for code, common in _COMMON.items()}
+    best, second = sorted(counts, key=counts.__getitem__, reverse=True)[:2]
+    plain = counts[best] > _MIN_LEAD * counts[second] and counts[best] > _MIN_SHARE * len(words)
+    return _ISO_639_1[best] if plain else None
 
 
 def likelier(text: str, read_in: str, installed: Collection[str]) -> str | None:

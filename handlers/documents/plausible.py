@@ -8,6 +8,7 @@ dictionary, which would tell names and addresses from words and nothing else.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 _MIN_CHARACTERS: Final = 16
@@ -18,6 +19,7 @@ _MIN_SHAPELY_SHARE: Final = 0.85  # nearly 1 in contracts in English, German, Sp
 _JUDGED_CHARACTERS: Final = 2_000  # a part of a page is like the rest of it
 _FILLERS: Final = re.compile(r"([_.\-–—·…*=])\1{2,}")  # blanks to fill in, and leaders
 _UNMAPPED: Final = re.compile("[\ufffd\ue000-\uf8ff]")  # glyphs without a character, or with a private one
+_ASCII_OTHERS: Final = bytes(code for code in range(128) if not chr(code).isalnum())
 _LATIN_WORD: Final = re.compile(r"(?<![^\W_])[A-Za-zÀ-ɏ]{3,}(?![^\W_])")
 _SHAPELY: Final = re.compile(
     r"(?=.{0,5}[aeiouyà-æè-ïò-öø-ýœ])"  # a vowel early on ...
@@ -34,20 +36,22 @@ def plausible(text: str) -> bool:
     >>> plausible("Buyer: ____________  Price: $425,000"), plausible("Page 3")
     (True, False)
     """
-    characters = re.sub(r"\s", "", _FILLERS.sub("", text))
-    if len(characters) < _MIN_CHARACTERS or letters(characters) < _MIN_LETTER_SHARE * len(characters):
-        return False
+    if letters(text) < max(_MIN_CHARACTERS, _MIN_LETTER_SHARE * len(text)):  # else blanks and fillers don't matter
+        characters = re.sub(r"\s", "", _FILLERS.sub("", text))
+        if len(characters) < _MIN_CHARACTERS or letters(characters) < _MIN_LETTER_SHARE * len(characters):
+            return False
     return sound(text)
 
 
 def letters(text: str) -> int:
     """How many letters and digits a text has."""
-    return sum(map(str.isalnum, text))
+    return len(text.encode().translate(None, _ASCII_OTHERS)) if text.isascii() else sum(map(str.isalnum, text))
 
 
 def sound(text: str) -> bool:
     """Whether nearly all of a text's glyphs have a character, and its words the shape of words."""
-    return len(_UNMAPPED.findall(text)) <= _MAX_UNMAPPED_SHARE * len(text) and _shapely(text)
+    unmapped = 0 if text.isascii() else len(_UNMAPPED.findall(text))
+    return unmapped <= _MAX_UNMAPPED_SHARE * len(text) and _shapely(text)
 
 
 def _shapely(text: str) -> bool:
@@ -55,4 +59,9 @@ def _shapely(text: str) -> bool:
     words = _LATIN_WORD.findall(text[:_JUDGED_CHARACTERS])
     if len(words) < _MIN_WORDS:
         return True
-    return sum(_SHAPELY.fullmatch(word) is not None for word in words) >= _MIN_SHAPELY_SHARE * len(words)
+    return sum(map(_is_shapely, words)) >= _MIN_SHAPELY_SHARE * len(words)
+
+
+@lru_cache(maxsize=4_096)  # a document says much the same on every page
+def _is_shapely(word: str) -> bool:
+    return _SHAPELY.fullmatch(word) is not None

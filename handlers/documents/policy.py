@@ -14,7 +14,7 @@ from handlers.documents.cleaning import clean_line
 from jobqueue.errors import RejectedFile
 
 Severity = Literal["refuse", "warn"]
-CHECKS: Final = 1
+CHECKS: Final = 2
 """Version of all checks of ingest, raised whenever they find more: no result of others stands for a new upload."""
 MAX_FINDINGS: Final = 50
 _MAX_DETAIL_CHARS: Final = 200

@@ -59,6 +59,23 @@ class PlacedWord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """A page as it was read, for whoever looks for more on it.
+
+    Attributes:
+        image: set upright, in grey.
+        dpi: None where unknown.
+        pose: the way back to the picture as it lies.
+        boxes: of the words, on this sheet.
+    """
+
+    image: Image
+    dpi: float | None
+    pose: Pose
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recognised:
     """What was read on a page.
 
@@ -68,6 +85,7 @@ class Recognised:
         words: in reading order.
         size: width and height of the picture in pixels, to which the words' boxes belong.
         blank: there is nothing on the page, not even something unreadable.
+        sheet: what was read; None where nothing was.
     """
 
     text: str
@@ -75,12 +93,15 @@ class Recognised:
     words: tuple[PlacedWord, ...] = ()
     size: tuple[int, int] = (0, 0)
     blank: bool = False
+    sheet: Sheet | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
     words: list[Word]
     pose: Pose
+    image: Image
+    dpi: float | None
 
     @property
     def confidence(self) -> float:
@@ -136,13 +157,14 @@ class _Reader:
         self._deadline = deadline
 
     def read(self, image: Image, pose: Pose, dpi: float | None, languages: str = "") -> _Reading:
+        upright = pose.upright(image)
         words = self._engine.words(
-            pose.upright(image),
+            upright,
             languages=languages or self.languages,
             dpi=dpi,
             timeout_s=self._left_s(),
         )
-        return _Reading(words=words, pose=pose)
+        return _Reading(words=words, pose=pose, image=upright, dpi=dpi)
 
     def better(self, first: _Reading, image: Image, dpi: float | None) -> _Reading:
         """The best of what a second try gives and the first: the sheet turned upright, where it lay otherwise."""
@@ -206,7 +228,8 @@ def _placed(reading: _Reading) -> Recognised:
         length += len(word.text)
     text = "".join(part for pair in zip(separators, (word.text for word in words), strict=False) for part in pair)
     confidence = round(reading.confidence, 4)
-    return Recognised(text=text, confidence=confidence, words=tuple(placed), size=reading.pose.size)
+    sheet = Sheet(image=reading.image, dpi=reading.dpi, pose=reading.pose, boxes=tuple(word.box for word in words))
+    return Recognised(text=text, confidence=confidence, words=tuple(placed), size=reading.pose.size, sheet=sheet)
 
 
 def _separator(before: Word, word: Word) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import aiohttp
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from jobqueue import errors
 from jobqueue.cli.common import one_line
@@ -67,8 +67,8 @@ class Api:
         self._session = session
         self.url = url
 
-    async def upload(self, path: Path) -> Accepted:
-        """Send a file, a piece at a time, and have it processed.
+    async def upload(self, path: Path, *, password: SecretStr | None = None) -> Accepted:
+        """Send a file, a piece at a time, and have it processed; a protected one with its password.
 
         Raises:
             RejectedFile: there is no such file, or nothing in it.
@@ -78,6 +78,8 @@ class Api:
         # By its descriptor: aiohttp would send along the name of a file object, and fails where that is no UTF-8.
         with os.fdopen(os.open(path, os.O_RDONLY), "rb") as file:
             form = aiohttp.FormData(quote_fields=False)  # percent signs would become part of the name
+            if password is not None:  # before the file: a server that takes none says so at once
+                form.add_field("password", password.get_secret_value())
             form.add_field("file", file, filename=one_line(path.name))
             no_limit = aiohttp.ClientTimeout(sock_connect=_ANSWER_S, sock_read=_ANSWER_S)
             return await self._ask("POST", "/api/tasks/files/process", Accepted, data=form, timeout=no_limit)

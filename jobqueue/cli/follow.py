@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import SecretStr
+
 from jobqueue.cli.api import Accepted, Api, Contract
 from jobqueue.cli.common import first_of
 from jobqueue.cli.render import Board
@@ -74,10 +76,12 @@ def fields(extraction: Extraction) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-async def send_all(api: Api, paths: Iterable[Path], board: Board | None = None) -> list[Outcome]:
+async def send_all(
+    api: Api, paths: Iterable[Path], board: Board | None = None, *, password: SecretStr | None = None
+) -> list[Outcome]:
     """Send files, and with a board follow each to its end; the outcomes in the order of the paths.
 
-    A file that is refused or fails is an outcome as any other.
+    ``password`` goes with each of them. A file that is refused or fails is an outcome as any other.
 
     Raises:
         Denied, Unavailable: the server can't be worked with.
@@ -86,7 +90,7 @@ async def send_all(api: Api, paths: Iterable[Path], board: Board | None = None) 
 
     async def one(path: Path) -> Outcome:
         async with slots:
-            return await _send(api, path, board)
+            return await _send(api, path, board, password)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -96,9 +100,9 @@ async def send_all(api: Api, paths: Iterable[Path], board: Board | None = None) 
     return [task.result() for task in tasks]
 
 
-async def _send(api: Api, path: Path, board: Board | None) -> Outcome:
+async def _send(api: Api, path: Path, board: Board | None, password: SecretStr | None) -> Outcome:
     try:
-        accepted = await api.upload(path)
+        accepted = await api.upload(path, password=password)
     except (Permanent, OSError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else str(exc)
         return Outcome(path=path, error=why)

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "worker": "Run the worker of one queue, of several, or of all.",
     "submit": "Send files to the server.",
     "status": "Show the queues, or one task.",
+    "doctor": "Check this machine, and say what to do where something is wrong.",
     "watch": "Follow a task until it has finished.",
     "flow": "Show, cancel and replay tasks by their steps.",
     "job": "Show, follow and cancel single jobs.",

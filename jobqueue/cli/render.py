@@ -26,7 +26,8 @@ notes: Final = Console(stderr=True, highlight=False, markup=False)
 # Without a terminal there is no width to wrap at: one row stays one line, for grep and its like.
 results: Final = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 1_000)
 
-_STYLES: Final = {"succeeded": "green", "running": "cyan", "retrying": "yellow", "failed": "red", "cancelled": "red"}
+_STYLES: Final = {"succeeded": "green", "running": "cyan", "retrying": "yellow", "failed": "red", "cancelled": "red",
+            "ok": "green", "warning": "yellow"}  # fmt: skip
 _MAX_FACTS: Final = 60
 
 

@@ -21,7 +21,7 @@ from jobqueue.ports.records import (
     UnitOfWork,
 )
 from jobqueue.ports.storage import Blob, BlobStore
-from jobqueue.ports.work import Checkpoint, ContractModel, Limits, Sandbox, VirusScanner
+from jobqueue.ports.work import Checkpoint, ContractModel, Limits, Sandbox, Seal, VirusScanner
 
 __all__ = [
     "ApiKeyRecord",
@@ -40,6 +40,7 @@ __all__ = [
     "Role",
     "Sandbox",
     "ScheduleBook",
+    "Seal",
     "Services",
     "TaskQueue",
     "TaskRecord",
@@ -50,7 +51,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What a handler gets as ``ctx["services"]``."""
+    """What a handler gets as ``ctx["services"]``. Without a key to seal with there is no ``seal``."""
 
     blobs: BlobStore
     sandbox: Sandbox
@@ -58,8 +59,11 @@ class Services:
     model: ContractModel
     scanner: VirusScanner
     temp_dir: Path
+    seal: Seal | None = None
+    signature_roots_pem: str = ""
     max_upload_bytes: int = 100_000_000
     max_pages: int = 2_000
     ocr_engine: str = "auto"
     ocr_languages: str = "auto"
     text_engine: str = "pymupdf"
+    ocr_cache_days: int = 30

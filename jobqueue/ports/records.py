@@ -113,7 +113,10 @@ class UnitOfWork(Protocol):
         ...
 
     async def named_blobs(self, file_ids: Sequence[tuple[str, str]]) -> set[str]:
-        """The blob keys that the rows of these files (tenant's id, file's id) name, as far as there are such rows."""
+        """The blob keys that the rows of these files (tenant's id, file's id) name, as far as there are such rows.
+
+        Of a file with a copy made for reading both are named.
+        """
         ...
 
     async def add_contract(self, contract: ContractRecord) -> None: ...

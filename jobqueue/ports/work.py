@@ -68,6 +68,18 @@ class Sandbox(Protocol):
         ...
 
 
+class Seal(Protocol):
+    """Keeps a short secret readable for this product alone, wherever its sealed text comes to lie."""
+
+    def seal(self, secret: str, *, of: str) -> str:
+        """The sealed text; it opens for ``of``, what the secret belongs to, and nothing else. Never twice the same."""
+        ...
+
+    def unseal(self, sealed: str, *, of: str) -> str:
+        """The secret. Raises `ConfigError` where it was sealed with another key, for another ``of``, or is altered."""
+        ...
+
+
 class VirusScanner(Protocol):
     """Looks for malware in files before anything parses them. Fails closed: *clean* is said of whole files alone."""
 

@@ -37,6 +37,10 @@ class Database:
         url: ``sqlite+aiosqlite:///path`` or ``postgresql+asyncpg://user:password@host/name``; the driver may be
             left out. Nothing is opened before the first call.
 
+    Attributes:
+        name: its kind and place, without user and password.
+        file: of SQLite, where the data lies; else None.
+
     Raises:
         ConfigError: another kind of database, one in memory, or a driver that is not installed.
 
@@ -54,11 +58,11 @@ class Database:
 
     def __init__(self, url: str) -> None:
         parsed = _parse(url)
-        self._name = describe(parsed)
-        self._file = sqlite.database_file(parsed) if parsed.get_backend_name() == "sqlite" else None
+        self.name = describe(parsed)
+        self.file = sqlite.database_file(parsed) if parsed.get_backend_name() == "sqlite" else None
         self._engine = _engine(parsed)
-        if self._file is not None:
-            sqlite.prepare(self._engine.sync_engine, self._file)
+        if self.file is not None:
+            sqlite.prepare(self._engine.sync_engine, self.file)
 
     @asynccontextmanager
     async def unit(self) -> AsyncIterator[UnitOfWork]:
@@ -68,7 +72,7 @@ class Database:
         for the outer until it times out.
         """
         async with self._transaction() as connection:
-            yield SqlUnit(connection, self._name)
+            yield SqlUnit(connection, self.name)
 
     async def migrate(self) -> None:
         """Bring the schema to this version, as the port says.
@@ -79,6 +83,15 @@ class Database:
         """
         async with self._alone(), self._transaction() as connection:
             await connection.run_sync(schema.upgrade)
+
+    async def versions(self) -> tuple[str, str]:
+        """The schema's version in the database, empty where there is none yet, and that of this program.
+
+        Raises:
+            Unavailable: as the port says.
+        """
+        async with self._transaction() as connection:
+            return await connection.run_sync(schema.versions)
 
     async def ping(self) -> None:
         """As the port says; on SQLite it takes the write lock, so it proves that the file can be written to."""
@@ -95,24 +108,24 @@ class Database:
             try:
                 connection = await stack.enter_async_context(self._engine.connect())
             except Exception as exc:  # drivers raise what they like here: OSError, socket and TLS errors, their own
-                raise unavailable(self._name, exc) from exc
-            with translated(self._name):
+                raise unavailable(self.name, exc) from exc
+            with translated(self.name):
                 async with connection.begin():
                     yield connection
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
         """Hold the migration lock beside the SQLite file; PostgreSQL's own is taken by `schema.upgrade`."""
-        if self._file is None:
+        if self.file is None:
             yield
             return
         async with AsyncExitStack() as stack:
             try:
-                sqlite.make_private(self._file)
-                await stack.enter_async_context(sqlite.migration_lock(self._file))
-                await asyncio.to_thread(sqlite.use_write_ahead_log, self._file)
+                sqlite.make_private(self.file)
+                await stack.enter_async_context(sqlite.migration_lock(self.file))
+                await asyncio.to_thread(sqlite.use_write_ahead_log, self.file)
             except (OSError, sqlite3.Error) as exc:
-                raise unavailable(self._name, exc) from exc
+                raise unavailable(self.name, exc) from exc
             yield
 
 

@@ -26,8 +26,7 @@ def upgrade(connection: Connection) -> None:
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK_NUMBER})
-    config = Config()
-    config.set_main_option("script_location", "jobqueue.records:migrations")
+    config = _config()
     config.attributes["connection"] = connection
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if newer := set(MigrationContext.configure(connection).get_current_heads()) - known:
@@ -36,3 +35,15 @@ def upgrade(connection: Connection) -> None:
             "this program; install the jobqueue version that made it, or restore the backup from before the upgrade"
         )
     command.upgrade(config, "head")
+
+
+def versions(connection: Connection) -> tuple[str, str]:
+    """The schema's version in the database, empty where there is none yet, and that of this program."""
+    heads = MigrationContext.configure(connection).get_current_heads()
+    return ", ".join(sorted(heads)), str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "jobqueue.records:migrations")
+    return config

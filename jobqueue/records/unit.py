@@ -71,8 +71,9 @@ class SqlUnit:
         return None if row is None else from_row(FileRecord, row)
 
     async def named_blobs(self, file_ids: Sequence[tuple[str, str]]) -> set[str]:
-        rows = await self._run(select(files.c.blob_key).where(tuple_(files.c.tenant_id, files.c.id).in_(file_ids)))
-        return set(rows.scalars())
+        asked = select(files.c.blob_key, files.c.info).where(tuple_(files.c.tenant_id, files.c.id).in_(file_ids))
+        rows = (await self._run(asked)).all()
+        return {row.blob_key for row in rows} | {row.info.get("reading_key") for row in rows if row.info} - {None}
 
     # ── contracts ────────────────────────────────────────────────────────────────────────────────────────────────
 

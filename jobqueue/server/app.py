@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
-from jobqueue.ports import BlobStore, Records, TaskQueue
+from jobqueue.payloads import EXTENSIONS
+from jobqueue.ports import BlobStore, Records, Seal, TaskQueue
 from jobqueue.scheduling import NAME
 from jobqueue.server import contracts, control, events, jobs, pages, queues, schedules, steps, submit, tasks
 from jobqueue.server.access_log import log_requests
@@ -26,6 +27,7 @@ __all__ = ["ServerLimits", "build_app"]
 _TASK = f"/api/tasks/{{id:task-{ID}}}"
 _FILE = f"/api/tasks/files/{{id:file-{ID}}}"
 _CONTRACT = f"/api/contracts/{{id:contract-{ID}}}"
+_FORMAT = f"{{format:{'|'.join(EXTENSIONS)}}}"
 _RULE = "/api/queues/{queue}/rules/{scope:[^/]+}"  # with braces, if need be
 _SCHEDULE = f"/api/schedules/{{name:{NAME}}}"
 
@@ -45,7 +47,7 @@ ROUTES = [
     web.get("/api/jobs/{id}/events", jobs.events, allow_head=False),
     web.delete("/api/jobs/{id}", jobs.cancel),
     web.get(_CONTRACT, contracts.contract),
-    web.get(f"{_CONTRACT}/reports/{{format:pdf|docx}}", contracts.report, allow_head=False),
+    web.get(f"{_CONTRACT}/reports/{_FORMAT}", contracts.report, allow_head=False),
     web.get("/api/schedules", schedules.latest),
     web.post("/api/schedules", schedules.create),
     web.get(_SCHEDULE, schedules.one),
@@ -82,6 +84,7 @@ def build_app(
     queue: TaskQueue,
     access: Access,
     limits: ServerLimits,
+    seal: Seal | None = None,
     also_ready: Mapping[str, Callable[[], Awaitable[None]]] | None = None,
 ) -> web.Application:
     """The application, ready for a runner.
@@ -101,6 +104,7 @@ def build_app(
         queue=queue,
         access=access,
         limits=limits,
+        seal=seal,
         streams=StreamSlots(limits.max_streams),
         also_ready=also_ready or {},
     )

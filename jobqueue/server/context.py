@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from aiohttp import web
 
-from jobqueue.ports import BlobStore, Records, Role, TaskQueue
+from jobqueue.ports import BlobStore, Records, Role, Seal, TaskQueue
 from jobqueue.server.streams import StreamSlots
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ class Caller:
 class Deps:
     """What `build_app` was given, and the server's own state.
 
-    ``also_ready``: what must answer besides queue and records before the server is ready, by its name.
+    ``seal``: None where there is no key, so that passwords are refused. ``also_ready``: what must answer besides queue
+    and records before the server is ready, by its name.
     """
 
     records: Records
@@ -75,6 +76,7 @@ class Deps:
     access: Access
     limits: ServerLimits
     streams: StreamSlots
+    seal: Seal | None = None
     also_ready: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from aiohttp import web
 
 from jobqueue.errors import NotFound
+from jobqueue.payloads import ANALYSIS_FORMATS, EXTENSIONS, ReportFormat
 from jobqueue.ports import ContractRecord, FileRecord
 from jobqueue.server.context import caller, deps
 from jobqueue.server.streams import closing
 
-_MIME_TYPES: Final = {
+_MIME_TYPES: Final[dict[ReportFormat, str]] = {
     "pdf": "application/pdf",
     "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "txt": "text/plain; charset=utf-8",
+    "json": "application/json",
+    "md": "text/markdown; charset=utf-8",
+    "hocr": "text/html; charset=utf-8",
+    "alto": "application/xml",
+    "searchable_pdf": "application/pdf",
+    "pdfa": "application/pdf",
 }
+# Whoever opens one in the browser all the same: it runs nothing, loads nothing, and is of no origin.
+_CSP: Final = "sandbox; default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 def report_link(contract_id: str, fmt: str) -> str:
@@ -61,19 +71,23 @@ async def contract(request: web.Request) -> web.Response:
 
 async def report(request: web.Request) -> web.StreamResponse:
     """``GET /api/contracts/{id}/reports/{format}``: the report as an attachment, streamed."""
-    using, tenant_id, fmt = deps(request), caller(request).tenant_id, request.match_info["format"]
+    using, tenant_id = deps(request), caller(request).tenant_id
+    fmt = cast("ReportFormat", request.match_info["format"])  # the route lets no other through
     async with using.records.unit() as unit:
         record = await unit.get_contract(tenant_id, request.match_info["id"])
         file = await unit.get_file(tenant_id, record.file_id)
     key = record.reports.get(fmt)
     if key is None:
         raise NotFound(f"contract {record.id} has no {fmt} report yet: export it first")
-    name = f"{PurePosixPath(file.name).stem} report.{fmt}"
+    kind = "report" if fmt in ANALYSIS_FORMATS else "text"
+    plain = f"{kind}.{EXTENSIONS[fmt]}"
+    name = f"{PurePosixPath(file.name).stem} {plain}"
     response = web.StreamResponse(
         headers={
             "Content-Type": _MIME_TYPES[fmt],
             # RFC 6266: the plain name for old clients, the real one percent-encoded, so that no byte of it is syntax.
-            "Content-Disposition": f"attachment; filename=\"report.{fmt}\"; filename*=UTF-8''{quote(name, safe='')}",
+            "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
+            "Content-Security-Policy": _CSP,
         }
     )
     async with closing(using.blobs.stream(key)) as chunks:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jobqueue.errors import InvalidInput
+from jobqueue.payloads import EXTENSIONS, ReportFormat
 from jobqueue.server.context import deps
 from jobqueue.views import TaskView
 
@@ -18,7 +19,6 @@ ID: str = r"[0-9a-z]{26}(?:\.[0-9]{1,5}){0,3}"
 The numbers are those of files that were unpacked from others."""
 
 ContractId = Annotated[str, Field(pattern=f"^contract-{ID}$")]
-ReportFormat = Literal["pdf", "docx"]
 
 
 class Body(BaseModel):
@@ -47,10 +47,10 @@ class ReplayRequest(Body):
 
 
 class ExportRequest(Body):
-    """Write reports of an analysed contract."""
+    """Write reports of an analysed contract, or the text of its file."""
 
     contract_id: ContractId
-    formats: list[ReportFormat] = Field(default=["pdf", "docx"], min_length=1, max_length=2)
+    formats: list[ReportFormat] = Field(default=["pdf", "docx"], min_length=1, max_length=len(EXTENSIONS))
 
 
 class TaskItem(TaskView):

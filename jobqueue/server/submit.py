@@ -15,11 +15,12 @@ from jobqueue import intake, tasks
 from jobqueue.errors import Conflict, InvalidInput, Unavailable
 from jobqueue.flows import Flow
 from jobqueue.job import new_id
+from jobqueue.payloads import ANALYSIS_FORMATS
 from jobqueue.ports import FileRecord, UnitOfWork
 from jobqueue.server.context import Caller, Deps, caller, deps
 from jobqueue.server.models import AnalyzeRequest, ExportRequest, OcrRequest, read_body
 from jobqueue.server.problems import NotQueued
-from jobqueue.server.uploads import receive
+from jobqueue.server.uploads import Upload, receive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,10 @@ async def process_file(request: web.Request) -> web.Response:
     using, who = deps(request), caller(request)
     file_id, contract_id = new_id("file"), new_id("contract")
     upload = await receive(request, f"{who.tenant_id}/files/{file_id}/original")
-    flow = tasks.process_file(task_id=new_id("task"), tenant_id=who.tenant_id, file_id=file_id, contract_id=contract_id)
+    flow = tasks.process_file(
+        task_id=new_id("task"), tenant_id=who.tenant_id, file_id=file_id, contract_id=contract_id,
+        sealed_password=_sealed(using, upload, f"{who.tenant_id}/{file_id}"),
+    )  # fmt: skip
     file = FileRecord(
         id=file_id, tenant_id=who.tenant_id, name=upload.name, blob_key=upload.blob.key,
         size_bytes=upload.blob.size_bytes, sha256=upload.blob.sha256, state="received", created_at=flow.created_at,
@@ -49,6 +53,14 @@ async def process_file(request: web.Request) -> web.Response:
         await intake.add_contract(unit, flow, file_id=file_id, contract_id=contract_id)
         await submission.record(unit, who)
     return await _enqueue(using, submission)
+
+
+def _sealed(using: Deps, upload: Upload, of: str) -> str | None:
+    """The upload's password as rows, Redis and workers may have it."""
+    if upload.password is None:
+        return None
+    assert using.seal is not None  # `receive` takes no password otherwise
+    return using.seal.seal(upload.password.get_secret_value(), of=of)
 
 
 async def ocr_file(request: web.Request) -> web.Response:
@@ -87,12 +99,15 @@ async def analyze_contract(request: web.Request) -> web.Response:
 
 
 async def export_contract(request: web.Request) -> web.Response:
-    """``POST /api/tasks/contracts/export``: write the reports again."""
+    """``POST /api/tasks/contracts/export``: write the reports again, or the file's text."""
     using, who = deps(request), caller(request)
     body = await read_body(request, ExportRequest)
     async with using.records.unit() as unit:
         contract = await unit.get_contract(who.tenant_id, body.contract_id)
-        if None in (contract.extraction, contract.summary, contract.analysis):
+        if contract.text_key is None and not ANALYSIS_FORMATS.issuperset(body.formats):
+            raise Conflict(f"contract {contract.id} has no text yet: wait until its file has been read")
+        analysed = None not in (contract.extraction, contract.summary, contract.analysis)
+        if not analysed and not ANALYSIS_FORMATS.isdisjoint(body.formats):
             raise Conflict(f"contract {contract.id} is not analysed yet: wait for its task, or start its analysis")
         flow = tasks.export_contract(
             task_id=new_id("task"), tenant_id=who.tenant_id, contract_id=contract.id, formats=sorted(set(body.formats))

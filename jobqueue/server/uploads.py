@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import BadHttpMessage
+from pydantic import SecretStr
 
 from jobqueue.errors import InvalidInput, JobqueueError, LimitExceeded
 from jobqueue.ports import Blob
@@ -19,17 +20,22 @@ from jobqueue.server.context import Deps, deps
 MAX_NAME_CHARS: Final = 255
 _CHUNK_BYTES: Final = 1 << 16
 _ENVELOPE_BYTES: Final = 1 << 16  # boundaries and part headers around the largest file
-_HOW_TO: Final = "send multipart/form-data with the file in one field named 'file'"
+MAX_PASSWORD_CHARS: Final = 127  # as much as a PDF's password may have
+_HOW_TO: Final = (
+    "send multipart/form-data with the file in one field named 'file', after it or before it its password, if it has "
+    "one, in a field named 'password'"
+)
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A stored upload and its cleaned name."""
+    """A stored upload, its cleaned name, and the password that came with it."""
 
     name: str
     blob: Blob
+    password: SecretStr | None = None
 
 
 def clean_name(name: str) -> str:
@@ -54,12 +60,13 @@ def clean_name(name: str) -> str:
 
 
 async def receive(request: web.Request, key: str) -> Upload:
-    """Store the request's one file under ``key``. Memory used doesn't depend on its size.
+    """Store the request's one file under ``key``, and read its password. Memory doesn't depend on its size.
 
     When this raises, nothing is stored.
 
     Raises:
-        InvalidInput: no file, more than one, or not multipart; says how to send it. What the file holds, even nothing
+        InvalidInput: no file, more than one, or not multipart; says how to send it. Or a password that is too long, or
+            that this server has no key to seal with. What the file holds, even nothing
             at all, is for ingest to judge: so every bad file ends in the same place, with its reason on record.
         LimitExceeded: it is longer than the upload limit.
         Unavailable: storage can't be reached.
@@ -81,25 +88,58 @@ async def receive(request: web.Request, key: str) -> Upload:
 
 
 async def _receive(request: web.Request, using: Deps, key: str) -> Upload:
-    idle_s = using.limits.idle_timeout_s
-    reader = await _read(request.multipart(), idle_s)
-    part = await _read(reader.next(), idle_s)
-    if not isinstance(part, BodyPartReader) or part.name != "file" or part.filename is None:
-        raise InvalidInput(f"the upload holds no file: {_HOW_TO}, and nothing before it")
-    blob = await using.blobs.put(key, _chunks(part, idle_s), max_bytes=using.limits.max_upload_bytes)
     try:
-        await _check_end(reader, idle_s)
+        return await _take(await _read(request.multipart(), using.limits.idle_timeout_s), using, key)
     except BaseException:
         # No row names the object yet, so nobody else would ever remove it; its refusal is the news, not a failed sweep.
         with suppress(JobqueueError):
             await using.blobs.delete(key)
         raise
-    return Upload(name=clean_name(part.filename), blob=blob)
 
 
-async def _check_end(reader: MultipartReader, idle_s: float) -> None:
-    if await _read(reader.next(), idle_s) is not None:
-        raise InvalidInput(f"the upload holds more than one file or field: {_HOW_TO}, one upload per file")
+async def _take(reader: MultipartReader, using: Deps, key: str) -> Upload:
+    stored: tuple[str, Blob] | None = None
+    password: SecretStr | None = None
+    async for part in _parts(reader, using.limits.idle_timeout_s):
+        if part.name == "password" and part.filename is None and password is None:
+            password = await _password(part, using)
+        elif part.name == "file" and part.filename is not None and stored is None:
+            chunks = _chunks(part, using.limits.idle_timeout_s)
+            blob = await using.blobs.put(key, chunks, max_bytes=using.limits.max_upload_bytes)
+            stored = clean_name(part.filename), blob
+        else:
+            raise InvalidInput(f"the upload holds more than one file, or another field: {_HOW_TO}")
+    if stored is None:
+        raise InvalidInput(f"the upload holds no file: {_HOW_TO}")
+    return Upload(name=stored[0], blob=stored[1], password=password)
+
+
+async def _parts(reader: MultipartReader, idle_s: float) -> AsyncIterator[BodyPartReader]:
+    while (part := await _read(reader.next(), idle_s)) is not None:
+        if not isinstance(part, BodyPartReader):
+            raise InvalidInput(f"the upload holds no file: {_HOW_TO}")
+        yield part
+
+
+async def _password(part: BodyPartReader, using: Deps) -> SecretStr | None:
+    """What is in the field; None where that is nothing, as of a form that was left empty."""
+    raw = b""
+    async for chunk in _chunks(part, using.limits.idle_timeout_s):
+        raw += chunk
+        if len(raw) > 4 * MAX_PASSWORD_CHARS:  # UTF-8
+            break
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if raw and not 0 < len(text) <= MAX_PASSWORD_CHARS:  # never with the password itself
+        raise InvalidInput(f"the password is longer than {MAX_PASSWORD_CHARS} characters, or is not UTF-8: check it")
+    if raw and using.seal is None:
+        raise InvalidInput(
+            "this server takes no passwords: its operator sets JOBQUEUE_SECRET_KEY, the same for the server and all "
+            "workers; or remove the file's password and upload it again"
+        )
+    return SecretStr(text) if raw else None
 
 
 async def _chunks(part: BodyPartReader, idle_s: float) -> AsyncIterator[bytes]:

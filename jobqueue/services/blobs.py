@@ -75,6 +75,11 @@ class DirectoryStore:
     def __init__(self, root: Path) -> None:
         self._root = Path(os.path.realpath(root))
 
+    @property
+    def root(self) -> Path:
+        """The directory, links resolved: below it lies what `local` gives."""
+        return self._root
+
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Blob:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import os
 import pickle
+import platform
 import re
 import resource
 import signal
@@ -16,11 +18,13 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen  # noqa: F401  # a name that is here, but not from here
 from typing import Any
 
 from jobqueue.errors import JobqueueError, ProviderBusy, RejectedFile
+from jobqueue.services.sandbox import seccomp
 
 
 class OwnError(RejectedFile):
@@ -248,3 +252,85 @@ def _note(path: str, *numbers: int) -> None:
     draft = Path(f"{path}.draft")
     draft.write_text(" ".join(map(str, numbers)))
     draft.rename(path)
+
+
+# ── what a child may not do ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def attempt(what: str, *arguments: Any) -> str | None:
+    """The name of the error that something fails with; None when it succeeds."""
+    try:
+        _ATTEMPTS[what](*arguments)
+    except OSError as exc:
+        return errno.errorcode[exc.errno or 0]
+    return None
+
+
+def attempt_in_program(family: int) -> str:
+    """As ``attempt("socket", …)``, by a program that the child starts."""
+    code = f"import socket; socket.socket({family})"
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+    return done.stderr.strip().rpartition("\n")[2]
+
+
+def system_calls() -> dict[str, str | None]:
+    """What each refused system call answers, called with nothing but zeros."""
+    column = 0 if platform.machine() == "x86_64" else 1
+    return {name: attempt("system call", numbers[column]) for name, numbers in seccomp.REFUSED.items()}
+
+
+def speak_through_a_pair() -> bytes:
+    """What asyncio and multiprocessing need: a pair of sockets within the process."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(b"heard")
+        asyncio.run(asyncio.sleep(0))
+        return theirs.recv(5)
+
+
+def work_with_libraries(pdf: str, picture: str) -> list[str]:
+    """Write a PDF and a picture; read the one by both engines, and recognise the other by both."""
+    from PIL import Image, ImageDraw, ImageFont  # heavy, and wanted here alone, as what follows
+    from reportlab.pdfgen.canvas import Canvas
+
+    from handlers.documents.engines import ENGINES, open_pdf
+    from handlers.documents.ocr_engines import ocr_engine
+
+    canvas = Canvas(pdf)
+    canvas.drawString(72, 700, "Deed of sale")
+    canvas.save()
+    drawn = Image.new("L", (900, 200), 255)
+    ImageDraw.Draw(drawn).text((40, 60), "Deed of sale", font=ImageFont.load_default(60), fill=0)
+    drawn.save(picture)
+    texts = []
+    for name in sorted(ENGINES):
+        with open_pdf(Path(pdf), engine=name, file_name="deed.pdf") as document:
+            texts.append(document.text(1).strip())
+    with Image.open(picture) as image:
+        for name in ("tesserocr", "tesseract"):
+            words = ocr_engine(name).words(image, languages="eng", dpi=150, timeout_s=60)
+            texts.append(" ".join(word.text for word in words))
+    return texts
+
+
+def _system_call(number: int, *arguments: int) -> None:
+    zeros = [ctypes.c_long(argument) for argument in (*arguments, *[0] * (6 - len(arguments)))]
+    if ctypes.CDLL(None, use_errno=True).syscall(ctypes.c_long(number), *zeros) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+
+_ATTEMPTS: dict[str, Callable[..., object]] = {
+    "socket": lambda family: socket.socket(family).close(),
+    "datagrams": lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM),
+    "system call": _system_call,
+    "limit": lambda pid: resource.prlimit(pid, resource.RLIMIT_NOFILE, (64, 64)),
+    "signal": lambda pid: os.kill(pid, 0),
+    "read": lambda path: Path(path).read_bytes(),
+    "list": os.listdir,
+    "write": lambda path: Path(path).write_bytes(b"x"),
+    "remove": os.unlink,
+    "rename": os.rename,
+    "hard link": os.link,
+    "link": os.symlink,
+    "pipe": os.mkfifo,
+}

@@ -12,9 +12,12 @@ from typing import Any
 import pikepdf
 import pytest
 
+from handlers.documents.engines import ENGINES
 from jobqueue.errors import LimitExceeded, Permanent, RejectedFile
 from jobqueue.ports import Limits
 from jobqueue.services.sandbox import ProcessSandbox
+from jobqueue.tasks import PageText
+from tests.unit import hostile_files as hostile
 from tests.unit import office_files as office
 
 LIMITS = Limits(wall_s=8.0, cpu_s=6, memory_bytes=500_000_000, file_bytes=50_000_000)
@@ -114,3 +117,30 @@ async def test_time_without_end_is_cut_off_as_a_limit(sandbox: ProcessSandbox, t
     file.write_bytes(b"{\\rtf1" + b"\\'41" * 1_900_000)
     with pytest.raises(LimitExceeded, match="time"):
         await sandbox.run(INSPECT, str(file), "file", limits=Limits(wall_s=0.5), **OPTIONS)
+
+
+def page_of(content: bytes) -> bytes:
+    """A PDF of one page with that content, and a font ``F``."""
+    return hostile.raw_pdf(
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R"
+        b"/Resources<</Font<</F<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>>>>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(content), content),
+    )
+
+
+SCATTERED = b"".join(b"1 0 0 1 %d %d Tm (buyer) Tj " % (i * 37 % 550, i * 11 % 780) for i in range(40_000))
+GRID = b"".join(b"1 0 0 1 %d %d Tm (buyer) Tj " % (i % 40 * 15, 10 + i // 40 * 16) for i in range(1_900))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("content", "words"), [(SCATTERED, 40_000), (GRID, 1_900)], ids=["scattered", "grid"])
+async def test_a_page_strewn_with_words_is_read_within_the_limits(
+    sandbox: ProcessSandbox, tmp_path: Path, engine: str, content: bytes, words: int
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(page_of(b"BT /F 3 Tf " + content + b"ET"))
+    read = "handlers.documents.text:read_pages"
+    pages = await sandbox.run(read, str(file), "application/pdf", 1, 1, engine=engine, languages="eng", limits=LIMITS)
+    assert len(list(PageText.model_validate(pages[0]).words)) == words

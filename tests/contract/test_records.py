@@ -83,6 +83,14 @@ async def test_the_blobs_that_files_name_are_found_by_tenant_and_file(records: D
         }  # fmt: skip
 
 
+async def test_a_copy_made_for_reading_is_named_beside_its_upload(records: Database) -> None:
+    async with records.unit() as unit:
+        await unit.add_file(replace(FILE, info=INFO.model_copy(update={"reading_key": "copy"})))
+        await unit.add_file(replace(FILE, id="file-2", blob_key="read as it is", info=INFO))
+        asked = [(TENANT, FILE.id), (TENANT, "file-2")]
+        assert await unit.named_blobs(asked) == {FILE.blob_key, "copy", "read as it is"}
+
+
 async def test_a_task_comes_back_with_its_flow_and_times_in_utc(records: Database) -> None:
     elsewhere = NOW.astimezone(timezone(timedelta(hours=-7)))
     async with records.unit() as unit:

@@ -84,11 +84,11 @@ def _broken() -> list[Specimen]:
 
 def _hostile() -> list[Specimen]:
     endings = [
-        ("drawing bomb.pdf", traps.drawing_bomb_pdf),
-        ("blank bomb.pdf", traps.blank_bomb_pdf),
         ("climbing.zip", traps.climbing_zip),
     ]
     refused = [
+        ("drawing bomb.pdf", traps.drawing_bomb_pdf),
+        ("blank bomb.pdf", traps.blank_bomb_pdf),
         ("bottomless pages.pdf", traps.bottomless_pages_pdf),
         ("circular pages.pdf", traps.circular_pages_pdf),
         ("starts a program.pdf", traps.launching_pdf),

@@ -31,7 +31,8 @@ def url_of(path: str, ids: dict[str, str] | None = None) -> str:
     """A route's template with ids filled in: those given, or fresh ones that exist nowhere."""
     known = ids or {}
     path = re.sub(r"\{id:(\w+)-[^/]*\}(?=/|$)", lambda match: known.get(match[1]) or new_id(match[1]), path)
-    path = path.replace("{id}", known.get("job") or new_id("ingest")).replace("{format:pdf|docx}", "pdf")
+    path = path.replace("{id}", known.get("job") or new_id("ingest"))
+    path = re.sub(r"\{\w+:(\w+)\|[^{}]*\}", r"\1", path)  # the first of several words
     return re.sub(r"\{(\w+)(?::(?:[^{}]|\{[^{}]*\})*)?\}", r"\1", path)  # a step's name may be "step", and so on
 
 

@@ -58,9 +58,33 @@ async def test_a_report_comes_as_an_attachment_under_the_file_s_name(lab: Lab) -
     assert await answer.read() == content
 
 
+@pytest.mark.parametrize(
+    ("fmt", "mime_type", "end"),
+    [
+        ("txt", "text/plain", "txt"),
+        ("json", "application/json", "json"),
+        ("md", "text/markdown", "md"),
+        ("hocr", "text/html", "hocr.html"),
+        ("alto", "application/xml", "alto.xml"),
+        ("searchable_pdf", "application/pdf", "searchable.pdf"),
+        ("pdfa", "application/pdf", "pdfa.pdf"),
+    ],
+)
+async def test_a_file_s_text_comes_as_an_attachment_that_runs_nothing(
+    lab: Lab, fmt: str, mime_type: str, end: str
+) -> None:
+    _, contract = await lab.add_document(reports={fmt: "acme/contracts/x/document"})
+    await lab.blobs.put_bytes("acme/contracts/x/document", b"<script>alert(1)</script>")
+    answer = await lab.client.get(f"/api/contracts/{contract.id}/reports/{fmt}", headers=lab.auth)
+    assert (answer.status, answer.content_type) == (200, mime_type)
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Disposition"].startswith(f'attachment; filename="text.{end}"; ')
+    assert answer.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+
+
 async def test_a_report_not_written_yet_is_missing(lab: Lab) -> None:
     _, contract = await lab.add_document(reports={"pdf": "acme/reports/gone.pdf"})
-    for fmt in ("docx", "pdf", "exe"):
+    for fmt in ("docx", "pdf", "pdfa", "hocr.html", "exe"):
         answer = await lab.client.get(f"/api/contracts/{contract.id}/reports/{fmt}", headers=lab.auth)
         assert (answer.status, answer.content_type) == (404, "application/problem+json")
 

@@ -311,6 +311,24 @@ async def test_a_contract_is_exported_once_it_is_analysed(lab: Lab) -> None:
     assert flow.steps[0].kwargs["formats"] == ["pdf"]
 
 
+async def test_a_text_is_exported_once_it_is_there_be_it_analysed_or_not(lab: Lab) -> None:
+    _, unread = await lab.add_document()
+    _, contract = await lab.add_document(text_key="x")
+    url, formats = "/api/tasks/contracts/export", ["txt", "json", "md", "hocr", "alto", "searchable_pdf", "pdfa"]
+    statuses = [
+        (await lab.client.post(url, json=body, headers=lab.auth)).status
+        for body in (
+            {"contract_id": unread.id, "formats": formats},
+            {"contract_id": contract.id, "formats": [*formats, "docx"]},
+            {"contract_id": contract.id, "formats": ["exe"]},
+            {"contract_id": contract.id, "formats": formats},
+        )
+    ]
+    assert statuses == [409, 409, 422, 202]
+    [flow] = lab.queue.flows.values()
+    assert flow.steps[0].kwargs["formats"] == sorted(formats)
+
+
 @pytest.mark.parametrize(
     ("body", "word"),
     [
@@ -333,7 +351,7 @@ async def test_a_body_of_another_shape_is_refused_with_the_field_s_name(lab: Lab
     assert word in (await answer.json(content_type="application/problem+json"))["detail"]
 
 
-@pytest.mark.parametrize("formats", [[], ["exe"], ["pdf", "docx", "pdf"]])
+@pytest.mark.parametrize("formats", [[], ["exe"], ["pdf"] * 10])
 async def test_only_known_report_formats_are_exported(lab: Lab, formats: list[str]) -> None:
     _, contract = await lab.add_document(**ANALYSED)
     answer = await lab.client.post(

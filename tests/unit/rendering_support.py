@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -234,6 +235,14 @@ class DictBlobs:
         if key not in self.data:
             raise NotFound(key)
         return self.data[key]
+
+    @asynccontextmanager
+    async def local(self, key: str) -> AsyncIterator[Path]:
+        data = await self.read(key, max_bytes=1 << 30)
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "object"
+            path.write_bytes(data)
+            yield path
 
 
 @dataclass

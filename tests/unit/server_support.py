@@ -30,6 +30,7 @@ from jobqueue.ports import (
     ContractRecord,
     Control,
     FileRecord,
+    Seal,
     TaskRecord,
 )
 from jobqueue.server.app import ServerLimits, build_app
@@ -413,11 +414,13 @@ class Lab:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, *, blobs: MemoryBlobs | None = None, **limits: Any) -> AsyncIterator[Self]:
+    async def start(
+        cls, *, blobs: MemoryBlobs | None = None, seal: Seal | None = None, **limits: Any
+    ) -> AsyncIterator[Self]:
         records, queue, store = MemoryRecords(), MemoryQueue(), blobs or MemoryBlobs()
         access = Access(records)
         bounds = ServerLimits(**{"max_upload_bytes": 1_000_000, **limits})
-        app = build_app(records=records, blobs=store, queue=queue, access=access, limits=bounds)
+        app = build_app(records=records, blobs=store, queue=queue, access=access, limits=bounds, seal=seal)
         key = await mint_api_key(records, "acme", "tests")
         other_key = await mint_api_key(records, "globex", "tests")
         async with TestClient(Server(app)) as client:

@@ -45,7 +45,7 @@ API: Final = {f"{route.method} {canonical(route.path)}" for route in ROUTES} - {
 
 def routes_of(document: Path) -> set[str]:
     named = [span for span in code_spans(document) if re.match(r"(GET|POST|PUT|DELETE) /", span)]
-    return {re.sub(r"\{pdf or docx\}", "{format}", span.partition("?")[0]) for span in named}
+    return {span.partition("?")[0] for span in named}
 
 
 @DOCUMENTS

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import pikepdf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.documents.cleaning import clean_text
-from handlers.documents.engines import ENGINES, PdfDocument, fitting_dpi, open_pdf
+from handlers.documents.engine_parts import fitting_dpi
+from handlers.documents.engines import ENGINES, PdfDocument, open_pdf
 from jobqueue.errors import ConfigError, RejectedFile
 from tests.unit import hostile_files as hostile
+from tests.unit import layer_files as layers
 
 Open = Callable[[bytes], PdfDocument]
 
@@ -59,9 +63,46 @@ def test_filled_form_fields_are_part_of_the_text(opened: Open) -> None:
     assert "425,000 USD" in text
 
 
+def test_the_words_of_the_layer_are_those_of_its_text_with_their_lines(opened: Open) -> None:
+    pdf = opened(hostile.text_pdf(["The buyer pays\nthe contin-\ngency price."]))
+    layer = pdf.layer(1)
+    assert layer.text == pdf.text(1)
+    assert (layer.width_pt, layer.height_pt) == (612, 792)
+    assert [(word[4], *word[6:]) for word in layer.words] == [
+        ("The", 0, 0), ("buyer", 0, 1), ("pays", 0, 2), ("the", 1, 0), ("contin-", 1, 1), ("gency", 2, 0),
+        ("price.", 2, 1),
+    ]  # fmt: skip
+    left, top, right, bottom = layer.words[1][:4]
+    assert 90 < left < right < 140
+    assert 792 - 700 - 16 < top < 792 - 700 < bottom < 792 - 700 + 6
+
+
+def test_words_far_apart_are_in_different_lines(opened: Open) -> None:
+    words = opened(layers.at_places((72, 700, "Buyer:"), (300, 700, "Date:"))).layer(1).words
+    assert len({word[5:7] for word in words}) == 2
+
+
 def test_a_scan_is_a_picture_over_the_whole_page(opened: Open) -> None:
     pdf = opened(hostile.mixed_pdf())
     assert [round(pdf.picture_share(number), 2) for number in (1, 2, 3)] == [0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("turned", [0, 90, 180, 270])
+def test_pictures_are_found_where_the_page_shows_them(opened: Open, turned: int) -> None:
+    out = io.BytesIO()
+    with pikepdf.open(io.BytesIO(hostile.letter_with_scanned_clause_pdf())) as file:
+        file.pages[0].Rotate = turned
+        file.save(out)
+    pdf = opened(out.getvalue())
+    left, top, right, bottom = 0.12, 0.63, 0.82, 0.81
+    places = {
+        0: (left, top, right, bottom),
+        90: (1 - bottom, left, 1 - top, right),
+        180: (1 - right, 1 - bottom, 1 - left, 1 - top),
+        270: (top, 1 - right, bottom, 1 - left),
+    }
+    assert pdf.bare_pictures(1, min_share=0.08) == [pytest.approx(places[turned], abs=0.01)]
+    assert pdf.picture_share(1) == pytest.approx(0.13, abs=0.01)
 
 
 def test_a_page_is_drawn_in_grey_at_the_resolution_asked_for(opened: Open) -> None:
@@ -99,7 +140,7 @@ def test_what_can_not_be_opened_is_refused_by_name(opened: Open, data: bytes, wo
 
 def test_a_page_that_is_not_there_is_refused_by_number(opened: Open) -> None:
     pdf = opened(hostile.text_pdf())
-    for read in (pdf.text, pdf.picture_share):
+    for read in (pdf.text, pdf.layer, pdf.picture_share):
         with pytest.raises(RejectedFile, match="page 7"):
             read(7)
     with pytest.raises(RejectedFile, match="page 7"):

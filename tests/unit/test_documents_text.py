@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from handlers.documents import plain
+from handlers.documents import plain, text
 from handlers.documents.plausible import plausible
 from handlers.documents.sample_text import AGREEMENT
-from handlers.documents.text import read_page
+from handlers.documents.text import read_page, read_pages
 from jobqueue.errors import InvalidInput, LimitExceeded, RejectedFile
 from jobqueue.tasks import PageSource, PageText
 from tests.unit import hostile_files as hostile
@@ -76,6 +76,40 @@ def test_every_page_of_a_tiff_is_recognised(read: Read) -> None:
     assert (page.source, page.text) == (PageSource.OCR, "Second page of the addendum.")
 
 
+def pages_from(first: int, last: int, data: bytes, tmp_path: Path, mime_type: str = "application/pdf") -> list[int]:
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    pages = read_pages(str(path), mime_type, first, last, engine="pymupdf", languages="eng")
+    singly = [read_page(str(path), mime_type, page["number"], engine="pymupdf", languages="eng") for page in pages]
+    assert [page | {"seconds": 0} for page in pages] == [page | {"seconds": 0} for page in singly]
+    return [page["number"] for page in pages]
+
+
+def test_pages_with_a_layer_are_read_in_one_go_up_to_one_that_must_be_recognised(tmp_path: Path) -> None:
+    texts = hostile.text_pdf([hostile.PROSE, hostile.PROSE, hostile.PROSE, "", hostile.PROSE])
+    assert pages_from(1, 5, texts, tmp_path) == [1, 2, 3]
+    assert pages_from(1, 2, texts, tmp_path) == [1, 2]
+    assert pages_from(4, 5, texts, tmp_path) == [4]
+    assert pages_from(5, 5, texts, tmp_path) == [5]
+    assert pages_from(1, 2, hostile.multi_page_tiff(), tmp_path, "image/tiff") == [1]
+
+
+def test_a_page_that_can_not_be_read_ends_the_go_before_it(tmp_path: Path) -> None:
+    data = hostile.text_pdf([hostile.PROSE] * 2)
+    assert pages_from(1, 3, data, tmp_path) == [1, 2]
+    with pytest.raises(RejectedFile, match="page 3 is missing"):
+        pages_from(3, 3, data, tmp_path)
+
+
+def test_a_go_ends_when_its_time_or_size_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = hostile.text_pdf([hostile.PROSE] * 3)
+    for bound in ("BATCH_S", "BATCH_CHARACTERS"):
+        with monkeypatch.context() as patch:
+            patch.setattr(text, bound, 0)
+            assert pages_from(1, 3, data, tmp_path) == [1]
+    assert pages_from(1, 3, data, tmp_path) == [1, 2, 3]
+
+
 def test_a_text_file_is_one_page(read: Read) -> None:
     page = read(hostile.utf16_text(), "text/plain")
     assert page.text == "Kaufpreis: 425.000 €\nKäufer: Ingrid Voßberg"
@@ -87,8 +121,8 @@ def test_a_text_file_is_one_page(read: Read) -> None:
 
 
 def test_a_file_put_in_the_place_of_another_is_read_anew(read: Read) -> None:
-    for text in ("The buyer signs first.", "The seller signs next.", "The buyer signs first."):
-        assert read(hostile.text_pdf([text])).text == text
+    for line in ("The buyer signs first.", "The seller signs next.", "The buyer signs first."):
+        assert read(hostile.text_pdf([line])).text == line
 
 
 def test_shifted_letters_and_unmapped_glyphs_are_no_text() -> None:
@@ -139,10 +173,14 @@ def test_a_picture_of_text_beside_a_text_layer_is_read_too_and_nothing_twice(rea
     assert page.source is PageSource.BOTH
     assert page.text == f"{hostile.LETTER_TEXT}\n\n{hostile.PROSE}"
     assert 0.9 < page.confidence < 1
+    own = len(hostile.LETTER_TEXT.split())
     words = list(page.words)
-    assert [word.text for word in words] == hostile.PROSE.split()
+    assert [word.text for word in words] == page.text.split()
     assert all(page.text[word.start :].startswith(word.text) for word in words)
-    assert all(page.height_px * 0.5 < word.top < word.bottom < page.height_px for word in words)
+    assert (page.width_px, page.height_px) == (1224, 1584)  # of the layer: one unit for both
+    assert all(word.confidence == 1.0 for word in words[:own])
+    assert all(page.height_px * 0.5 < word.top < word.bottom < page.height_px for word in words[own:])
+    assert words[own].block > words[own - 1].block
 
 
 def test_a_photograph_beside_a_text_layer_changes_nothing(read: Read) -> None:

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pikepdf
 import pytest
 from PIL import Image
 
 from handlers.documents.inspect import inspect
 from handlers.documents.text import read_page
+from handlers.rendering.paged.archive import write_pdfa
+from handlers.rendering.paged.searchable import write_searchable
 from jobqueue.errors import LimitExceeded, Permanent, RejectedFile
-from jobqueue.tasks import DocumentInfo
+from jobqueue.tasks import DocumentInfo, DocumentText, PageSource, PageText
 from tests.unit import heic_sample
 from tests.unit import hostile_files as hostile
 from tests.unit import office_files as office
@@ -93,6 +96,23 @@ def test_where_a_picture_was_taken_is_told_of_and_not_kept(look: Look) -> None:
     assert [finding.code for finding in info.findings] == ["image_location"]
     assert info.metadata["camera_make"] == "Canon"
     assert "45" not in str(info.metadata)
+
+
+def test_what_is_served_of_a_picture_says_nothing_of_where_it_was_taken(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Canon"
+    exif[0x8825] = {1: "N", 2: (45.0, 31.0, 12.0)}
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(hostile.picture(hostile.print_page("Deed of sale"), "JPEG", exif=exif))
+    assert b"Exif" in photo.read_bytes()
+    page = PageText(number=1, text="Deed of sale", source=PageSource.OCR, confidence=1.0)
+    (tmp_path / "text.json").write_text(DocumentText(pages=[page]).model_dump_json())
+    for write in (write_searchable, write_pdfa):
+        write(str(tmp_path / "text.json"), str(tmp_path / "out.pdf"), str(photo), "image/jpeg", "pypdfium2")
+        with pikepdf.open(tmp_path / "out.pdf") as pdf:
+            streams = [thing.read_raw_bytes() for thing in pdf.objects if isinstance(thing, pikepdf.Stream)]
+        assert any(data.startswith(b"\xff\xd8") for data in streams)  # the page, as a JPEG
+        assert not any(b"Exif" in data or b"Canon" in data for data in streams)
 
 
 @pytest.mark.parametrize(

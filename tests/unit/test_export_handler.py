@@ -6,15 +6,17 @@ import asyncio
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from handlers.export import export_report
+from handlers.export import PAGED, RENDERERS, export_report
 from jobqueue.binding import bind
 from jobqueue.errors import InvalidInput, LimitExceeded, NotFound
-from jobqueue.payloads import ExportReport
+from jobqueue.payloads import ANALYSIS_FORMATS, EXTENSIONS, ExportReport, ReportFormat
+from jobqueue.tasks import DocumentText
 from tests.unit.rendering_support import InlineSandbox, World
+from tests.unit.textual_support import LETTER_200, page_of, scan_of, scanned_pdf
 
 PDF = "acme/contracts/c1/report.pdf"
 DOCX = "acme/contracts/c1/report.docx"
@@ -126,3 +128,87 @@ async def test_rendering_runs_in_the_sandbox_under_limits_and_the_directory_is_r
     ]
     assert all(limits and limits.file_bytes == 50_000_000 for _, limits in world.sandbox.calls)
     assert _files(world.temp_dir) == []
+
+
+TEXTUAL = ["txt", "json", "md", "hocr", "alto"]
+
+
+@pytest.fixture
+def scanned(world: World, tmp_path: Path) -> World:
+    """The world after a scan was read, and before anything else."""
+    (tmp_path / "made").mkdir()
+    page = page_of(1, LETTER_200, "Deed of trust")
+    scan = scanned_pdf(tmp_path / "made" / "scan.pdf", scan_of(page)).read_bytes()
+    text = DocumentText(pages=[page]).model_dump_json().encode()
+    world.blobs.data = {"acme/files/f1/original": scan, "acme/contracts/c1/text.json": text}
+    world.records.contract = replace(world.records.contract, extraction=None, summary=None, analysis=None)
+    world.temp_dir = tmp_path / "temp"
+    world.temp_dir.mkdir()
+    return world
+
+
+async def test_the_text_s_formats_need_no_analysis_and_never_take_the_place_of_the_text(scanned: World) -> None:
+    before = dict(scanned.blobs.data)
+    answer = await _export(scanned, formats=[*TEXTUAL, "searchable_pdf", "pdfa"])
+    ends = {
+        "txt": "txt", "json": "json", "md": "md", "hocr": "hocr.html", "alto": "alto.xml",
+        "searchable_pdf": "searchable.pdf", "pdfa": "pdfa.pdf",
+    }  # fmt: skip
+    assert answer["reports"] == {name: f"acme/contracts/c1/document.{end}" for name, end in ends.items()}
+    assert scanned.records.contract.reports == answer["reports"]
+    assert before.items() <= scanned.blobs.data.items()
+    for name, key in answer["reports"].items():
+        data = scanned.blobs.data[key]
+        assert answer["size_bytes"][name] == len(data)
+        assert data.startswith(b"%PDF-") if name in PAGED else b"trust" in data
+    assert _files(scanned.temp_dir) == []
+
+
+async def test_a_report_beside_the_text_still_needs_the_analysis(scanned: World) -> None:
+    with pytest.raises(InvalidInput, match="no extraction and no summary and no analysis yet"):
+        await _export(scanned, formats=["txt", "pdf"])
+    assert scanned.sandbox.calls == []
+
+
+@pytest.mark.parametrize(
+    ("formats", "change", "said"),
+    [
+        (["txt"], {"text_key": None}, "no text yet: run ocr_document first"),
+        (["pdfa"], {"info": None}, "no info yet: run ingest_document first"),
+    ],
+)
+async def test_what_the_text_s_formats_lack_is_named(
+    scanned: World, formats: list[str], change: dict[str, Any], said: str
+) -> None:
+    if "info" in change:
+        scanned.records.file = replace(scanned.records.file, **change)
+    else:
+        scanned.records.contract = replace(scanned.records.contract, **change)
+    with pytest.raises(InvalidInput, match=said):
+        await _export(scanned, formats=formats)
+
+
+async def test_a_pdf_that_was_read_from_a_copy_is_made_from_that_copy(scanned: World) -> None:
+    scanned.blobs.data["acme/files/f1/reading"] = scanned.blobs.data.pop("acme/files/f1/original")
+    info = scanned.records.file.info
+    assert info is not None
+    read_from = info.model_copy(update={"reading_key": "acme/files/f1/reading", "copy_made": "decrypted"})
+    scanned.records.file = replace(scanned.records.file, info=read_from)
+    answer = await _export(scanned, formats=["searchable_pdf"])
+    assert scanned.blobs.data[answer["reports"]["searchable_pdf"]].startswith(b"%PDF-")
+
+
+async def test_a_file_without_pages_is_refused_for_a_pdf_of_its_pages_and_nothing_is_noted(scanned: World) -> None:
+    info = scanned.records.file.info
+    assert info is not None
+    scanned.records.file = replace(scanned.records.file, info=info.model_copy(update={"mime_type": "text/plain"}))
+    with pytest.raises(InvalidInput, match="ask for txt or md"):
+        await _export(scanned, formats=["txt", "pdfa"])
+    assert scanned.records.contract.reports == {}
+
+
+def test_every_format_has_an_ending_and_a_writer_and_all_are_told_apart() -> None:
+    every = set(get_args(ReportFormat))
+    assert set(EXTENSIONS) == set(RENDERERS) == every
+    assert len(set(EXTENSIONS.values())) == len(every)
+    assert every > ANALYSIS_FORMATS

@@ -16,14 +16,17 @@ from pydantic import SecretStr
 from handlers.ingest import ingest_document, plan_pages
 from handlers.ocr import ocr_document
 from jobqueue.broker.deadletter import DeadLetter
-from jobqueue.errors import LimitExceeded, RejectedFile, Unavailable
+from jobqueue.errors import ConfigError, LimitExceeded, RejectedFile, Unavailable
 from jobqueue.flows import Flow
 from jobqueue.job import encode
 from jobqueue.payloads import IngestDocument
+from jobqueue.services.sealing import AesGcmSeal
 from jobqueue.tasks import process_file
 from tests.unit import hostile_files as hostile
 from tests.unit import office_files as office
 from tests.unit.documents_support import CONTRACT, FILE, NOW, TENANT, World
+
+SEAL = AesGcmSeal("a key of thirty-two characters!!")
 
 
 class Queue:
@@ -58,7 +61,11 @@ def logged() -> Iterator[io.StringIO]:
 
 
 def ctx(world: World, queue: Queue | None = None) -> dict[str, Any]:
-    return world.ctx() | {"queues": queue or Queue()}
+    return world.ctx(seal=SEAL) | {"queues": queue or Queue()}
+
+
+def sealed(password: str, *, file_id: str = FILE) -> SecretStr:
+    return SecretStr(SEAL.seal(password, of=f"{TENANT}/{file_id}"))
 
 
 def again(world: World, file_id: str, *, tenant_id: str = TENANT, minutes: int = 1) -> None:
@@ -122,7 +129,7 @@ async def test_a_protected_pdf_is_read_with_its_password_which_nothing_else_lear
 ) -> None:
     locked = office.locked_pdf("hunter2")
     world.upload(locked, "deed.pdf")
-    await ingest_document(ctx(world), tenant_id=TENANT, file_id=FILE, password=SecretStr("hunter2"))
+    await ingest_document(ctx(world), tenant_id=TENANT, file_id=FILE, sealed_password=sealed("hunter2"))
     assert world.file.info is not None
     assert world.file.info.copy_made == "decrypted"
     assert world.blobs.objects[world.file.blob_key] == locked
@@ -135,33 +142,42 @@ async def test_a_protected_pdf_is_read_with_its_password_which_nothing_else_lear
 async def test_a_wrong_password_is_refused_without_being_shown(world: World) -> None:
     world.upload(office.locked_pdf("mill"), "deed.pdf")
     with pytest.raises(RejectedFile, match="doesn't open it") as caught:
-        await ingest_document(ctx(world), tenant_id=TENANT, file_id=FILE, password=SecretStr("hunter2"))
+        await ingest_document(ctx(world), tenant_id=TENANT, file_id=FILE, sealed_password=sealed("hunter2"))
     assert "hunter2" not in str(caught.value) + repr(world.records.rows)
 
 
 async def test_whoever_uploads_a_protected_pdf_again_has_to_know_its_password(world: World) -> None:
     world.upload(office.locked_pdf("mill"), "deed.pdf")
-    await ingest_document(ctx(world), tenant_id=TENANT, file_id=FILE, password=SecretStr("mill"))
+    await ingest_document(ctx(world), tenant_id=TENANT, file_id=FILE, sealed_password=sealed("mill"))
     again(world, "file-2")
     with pytest.raises(RejectedFile, match="protected by a password"):
         await ingest_document(ctx(world), tenant_id=TENANT, file_id="file-2")
 
 
+async def test_a_password_opens_only_the_file_it_came_with_and_only_where_its_key_is(world: World) -> None:
+    world.upload(office.locked_pdf("mill"), "deed.pdf")
+    with pytest.raises(ConfigError, match="sealed with another key, or for another file: set JOBQUEUE_SECRET_KEY"):
+        await ingest_document(ctx(world), tenant_id=TENANT, file_id=FILE, sealed_password=sealed("mill", file_id="x"))
+    with pytest.raises(ConfigError, match="this worker has no key: set JOBQUEUE_SECRET_KEY"):
+        await ingest_document(world.ctx(), tenant_id=TENANT, file_id=FILE, sealed_password=sealed("mill"))
+    assert world.file.state == "received"  # the operator's fault, not the file's
+    await ingest_document(ctx(world), tenant_id=TENANT, file_id=FILE, sealed_password=sealed("mill"))
+    assert world.file.state == "accepted"
+
+
 def test_a_password_crosses_to_the_worker_and_is_masked_for_people() -> None:
-    job = IngestDocument(tenant_id=TENANT, file_id=FILE, password=SecretStr("hunter2"))
-    assert job.to_payload()["password"] == "hunter2"
+    job = IngestDocument(tenant_id=TENANT, file_id=FILE, sealed_password=sealed("hunter2"))
+    assert SEAL.unseal(job.to_payload()["sealed_password"], of=f"{TENANT}/{FILE}") == "hunter2"
     assert "hunter2" not in repr(job)
-    flow = process_file(
-        task_id="task-1", tenant_id=TENANT, file_id=FILE, contract_id=CONTRACT, password=SecretStr("hunter2")
-    )
-    assert [step.name for step in flow.steps if "password" in step.kwargs] == ["ingest"]
+    flow = process_file(task_id="task-1", tenant_id=TENANT, file_id=FILE, contract_id=CONTRACT, sealed_password="v1.x")
+    assert [step.name for step in flow.steps if "sealed_password" in step.kwargs] == ["ingest"]
     letter = DeadLetter(
         entry_id="1-1", job_id="ingest-1", queue="ingest", function="ingest_document", reason="failed", error_class="E",
         message="", traceback="", attempts=1, enqueued_at=NOW, started_at=None, buried_at=NOW, flow_id="task-1",
         tenant_id=TENANT, trace_id="",
         payload=encode({"f": "ingest_document", "a": [], "k": dict(job.to_payload()), "et": 1}),
     )  # fmt: skip
-    assert letter.detail()["kwargs"] == {"tenant_id": TENANT, "file_id": FILE, "password": "**********"}
+    assert letter.detail()["kwargs"] == {"tenant_id": TENANT, "file_id": FILE, "sealed_password": "**********"}
 
 
 # ── files in files ───────────────────────────────────────────────────────────────────────────────────────────────

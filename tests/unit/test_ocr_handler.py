@@ -54,13 +54,17 @@ async def test_only_the_scanned_page_of_a_mixed_pdf_goes_through_recognition(wor
 async def test_progress_counts_every_page_once(world: World) -> None:
     await accept(world, hostile.text_pdf([hostile.PROSE] * 5))
     await ocr_document(world.ctx(), **IDS)
-    assert world.reports == [(n, 5, f"page {n} of 5") for n in range(1, 6)]
+    assert world.reports == [(n, 5, f"page {n} of 5") for n in (3, 5)]  # two calls
+    await accept(world, hostile.text_pdf(["", hostile.PROSE, ""]))
+    world.reports.clear()
+    await ocr_document(world.ctx(), **IDS)
+    assert world.reports == [(n, 3, f"page {n} of 3") for n in (1, 2, 3)]
 
 
 async def test_every_page_is_read_within_limits_by_the_engine_of_the_settings(world: World) -> None:
     await accept(world, hostile.text_pdf([hostile.PROSE] * 3))
     await ocr_document(world.ctx(text_engine="pypdfium2"), **IDS)
-    assert world.sandbox.calls[1:] == ["handlers.documents.text:read_page"] * 3
+    assert world.sandbox.calls[1:] == ["handlers.documents.text:read_pages"] * 2
     assert None not in world.sandbox.limits
 
 
@@ -81,7 +85,7 @@ async def test_a_page_that_cannot_be_read_is_named_and_the_others_kept(world: Wo
 async def test_running_again_stores_the_same(world: World) -> None:
     await accept(world, hostile.text_pdf([hostile.PROSE] * 2))
     first = await ocr_document(world.ctx(), **IDS)
-    assert await ocr_document(world.ctx(), **IDS) == first
+    assert await ocr_document(world.ctx(), **IDS) == first | {"reused": True}
 
 
 async def test_a_document_without_any_text_is_refused_and_leaves_nothing(world: World) -> None:
@@ -106,7 +110,7 @@ async def test_an_unknown_contract_is_found_out_before_the_work(world: World) ->
 
 
 class ScriptedSandbox(InProcessSandbox):
-    """Holds the first pages until as many as may be are in flight, then fails those it is told to."""
+    """Holds the first calls until as many as may be are in flight, then fails those from the pages it is told to."""
 
     def __init__(self, failing: dict[int, Exception] | None = None, *, hold: bool = False) -> None:
         super().__init__()
@@ -129,8 +133,9 @@ class ScriptedSandbox(InProcessSandbox):
             self.inside -= 1
 
 
-async def test_no_more_pages_are_in_flight_than_allowed(world: World) -> None:
-    await accept(world, hostile.text_pdf([hostile.PROSE] * 6))
+@pytest.mark.parametrize("text", [hostile.PROSE, ""])
+async def test_no_more_calls_are_in_flight_than_allowed(world: World, text: str) -> None:
+    await accept(world, hostile.text_pdf([hostile.PROSE, *[text] * 5]))
     world.sandbox = sandbox = ScriptedSandbox()
     await ocr_document(world.ctx(), **IDS)
     assert sandbox.most == PAGES_AT_ONCE
@@ -140,11 +145,35 @@ async def test_no_more_pages_are_in_flight_than_allowed(world: World) -> None:
 @pytest.mark.parametrize("error", [LimitExceeded("page 2 took too long"), SandboxCrashed("the child died")])
 async def test_a_page_s_own_error_comes_out_not_a_group(world: World, error: Exception) -> None:
     await accept(world, hostile.text_pdf([hostile.PROSE] * 4))
-    world.sandbox = sandbox = ScriptedSandbox({2: error})
+    world.sandbox = sandbox = ScriptedSandbox({3: error})  # with which the second call begins
     with pytest.raises(type(error)) as caught:
         await ocr_document(world.ctx(), **IDS)
     assert caught.value is error
     assert sandbox.inside == 0
+    assert KEY not in world.blobs.objects
+
+
+async def test_a_long_document_takes_few_calls(world: World) -> None:
+    await accept(world, hostile.text_pdf([hostile.PROSE] * 50))
+    await ocr_document(world.ctx(), **IDS)
+    assert [page.number for page in stored(world).pages] == list(range(1, 51))
+    assert len(world.sandbox.calls[1:]) == 4
+
+
+async def test_a_damaged_page_amid_others_is_the_one_that_is_named(world: World) -> None:
+    await accept(world, hostile.text_pdf([hostile.PROSE] * 6))
+
+    class Damaged(InProcessSandbox):
+        """Page 5 can't be read: a call ends before it, and the next one fails of it."""
+
+        async def run(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
+            if args[2] == 5:
+                raise RejectedFile("page 5 is damaged")
+            return [page for page in await super().run(function, *args, **kwargs) if page["number"] < 5]
+
+    world.sandbox = Damaged()
+    with pytest.raises(RejectedFile, match="page 5 is damaged"):
+        await ocr_document(world.ctx(), **IDS)
     assert KEY not in world.blobs.objects
 
 

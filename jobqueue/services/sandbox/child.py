@@ -24,6 +24,7 @@ from typing import Any, Final
 from jobqueue import job
 from jobqueue.errors import InvalidInput, JobFailed, JobqueueError, LimitExceeded
 from jobqueue.services.sandbox import wire
+from jobqueue.services.sandbox.confine import Reach, confine
 
 # Room above a call's memory limit in which the child can still say that the limit was passed.
 _LAST_WORDS_BYTES: Final = 64 << 20
@@ -41,6 +42,7 @@ class Birth:
     memory_bytes: int
     file_bytes: int
     packages: tuple[str, ...]
+    reach: Reach | None  # of the file system; None: all of it
 
 
 def live(birth: Birth) -> None:
@@ -61,6 +63,7 @@ def set_up(birth: Birth) -> None:
     limit(resource.RLIMIT_CORE, 0, 0)
     limit(resource.RLIMIT_FSIZE, birth.file_bytes, birth.file_bytes)
     limit(resource.RLIMIT_AS, birth.memory_bytes, birth.memory_bytes + _LAST_WORDS_BYTES)
+    confine(birth.home, birth.reach)  # last: what comes before may be more than is left afterwards
 
 
 def _close_all_but(*kept: int) -> None:

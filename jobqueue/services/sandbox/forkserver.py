@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Final
 
 from jobqueue.services.sandbox import child, wire
+from jobqueue.services.sandbox.confine import Reach, gaps_here
 
 _PR_SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
 _FAREWELL_S: Final = 3.0  # how long descendants may take to die when everything ends
@@ -45,9 +46,11 @@ def main(configuration: str) -> None:
     gc.collect()
     gc.freeze()
     home = Path(config["home"])
+    reach = Reach.of(**config["reach"]) if config["reach"] else None
+    gaps = gaps_here(home, reach)
     try:
         with socket.socket(fileno=config["control"]) as control:
-            ForkServer(control, home, tuple(config["packages"])).run()
+            ForkServer(control, home, tuple(config["packages"]), reach).run(gaps)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -66,16 +69,17 @@ def _notice(_signal: int, _frame: FrameType | None) -> None:
 class ForkServer:
     """The children that live, and those whose death is not reported yet."""
 
-    def __init__(self, control: socket.socket, home: Path, packages: tuple[str, ...]) -> None:
+    def __init__(self, control: socket.socket, home: Path, packages: tuple[str, ...], reach: Reach | None) -> None:
         self._control = control
         self._home = home
         self._packages = packages
+        self._reach = reach
         self._numbers: dict[int, int] = {}  # process id -> the worker's number for the child
         self._pipes: dict[int, int] = {}  # process id -> the pipe whose closing is the child's death
         self._ended: list[tuple[int, int]] = []
 
-    def run(self) -> None:
-        """Obey orders until the worker is gone, then kill all."""
+    def run(self, gaps: int) -> None:
+        """Tell of the gaps in the children's confinement, obey orders until the worker is gone, then kill all."""
         waker, wake = socket.socketpair()
         with waker, wake, selectors.DefaultSelector() as selector:
             wake.setblocking(False)
@@ -83,7 +87,7 @@ class ForkServer:
             signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
             selector.register(waker, selectors.EVENT_READ)
             selector.register(self._control, selectors.EVENT_READ)
-            self._report(wire.READY)
+            self._report(wire.REPORT.pack(wire.READY, gaps))
             working = True
             while working:
                 for key, _ in selector.select():
@@ -133,6 +137,7 @@ class ForkServer:
             memory_bytes=memory_bytes,
             file_bytes=file_bytes,
             packages=self._packages,
+            reach=self._reach,
         )
         try:
             pid = os.fork()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import structlog
+
 from jobqueue.errors import InvalidInput, JobqueueError, LimitExceeded, Unavailable
 from jobqueue.ports import Limits
-from jobqueue.services.sandbox import verdicts, wire
+from jobqueue.services.sandbox import confine, verdicts, wire
 from jobqueue.services.sandbox.child import is_below
 from jobqueue.services.sandbox.processes import Child, ForkServer
+
+logger = structlog.get_logger(__name__)
 
 _FUNCTION: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*):[A-Za-z_][A-Za-z0-9_]*")
 
@@ -19,7 +25,10 @@ _FUNCTION: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*):[A-Za-z_][A-Za-z0-9_]*
 class ProcessSandbox:
     """Runs functions in child processes; see `jobqueue.ports.Sandbox` for what it promises.
 
-    Processes start at the first call. A child that gave its answer stays warm for the next call, unless it left
+    Processes start at the first call. Children have no network and no way to other processes where the kernel lets it
+    be taken from them; where it doesn't, that is logged as the first one starts, and `gaps` tells.
+
+    A child that gave its answer stays warm for the next call, unless it left
     threads, processes or files behind. It may use its temporary directory (``TMPDIR``, the working directory) during
     a call; results that outlive the call go to a path it is given, or into the answer (16 MB at most).
 
@@ -30,6 +39,9 @@ class ProcessSandbox:
         preload: modules that every child has from the start; none that opens files or starts threads.
         recycle_after: calls after which a child is replaced. A child that was taken over by what it read could lie
             to the calls after; 1 gives each call a child of its own, for a few milliseconds.
+        readable: what calls may read below, besides the child's directory and what Python and the system's programs
+            need; each must exist when a child starts. None: everything, and then they may write everywhere, too.
+        writable: directories below which calls may make and remove plain files and directories; readable as well.
 
     >>> async def main():
     ...     async with ProcessSandbox(processes=1, packages=("base64",)) as sandbox:
@@ -46,12 +58,15 @@ class ProcessSandbox:
         limits: Limits = Limits(),  # noqa: B008  # frozen
         preload: tuple[str, ...] = (),
         recycle_after: int = 100,
+        readable: Sequence[Path] | None = None,
+        writable: Sequence[Path] = (),
     ) -> None:
         self._processes = processes
         self._packages = packages
         self._limits = limits
         self._preload = preload
         self._recycle_after = recycle_after
+        self._reach = None if readable is None else {"readable": _named(readable), "writable": _named(writable)}
         self._slots = asyncio.Semaphore(processes)  # first come, first served
         self._idle: list[Child] = []
         self._server: asyncio.Task[ForkServer] | None = None
@@ -73,6 +88,10 @@ class ProcessSandbox:
         if error is not None:
             raise error
         return reply["value"]
+
+    async def gaps(self) -> tuple[str, ...]:
+        """What the kernel doesn't let us take from the children, in words; starts the processes. Raises as `run`."""
+        return confine.told((await self._running_server()).gaps)
 
     async def close(self) -> None:
         """Kill every child and the fork server; running and waiting calls end with an error. Safe to repeat."""
@@ -147,7 +166,10 @@ class ProcessSandbox:
     async def _start_server(self, last: asyncio.Task[ForkServer] | None) -> ForkServer:
         if last is not None and not last.exception():
             await last.result().close()
-        return await ForkServer.start(packages=self._packages, preload=self._preload)
+        server = await ForkServer.start(packages=self._packages, preload=self._preload, reach=self._reach)
+        for gap in confine.told(server.gaps):
+            logger.warning("sandbox.open", children=gap)
+        return server
 
     async def _converse(
         self, child: Child, function: str, request: bytes, limits: Limits
@@ -177,3 +199,7 @@ class ProcessSandbox:
                 self._idle.append(child)
             else:
                 await asyncio.shield(child.destroy())
+
+
+def _named(paths: Sequence[Path]) -> list[str]:
+    return [str(path.absolute()) for path in paths]

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -99,6 +99,7 @@ class ForkServer:
 
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, stderr: IO[bytes], home: Path) -> None:
         self.home = home
+        self.gaps = 0  # in the children's confinement, once it is alive; see `confine.told`
         self._process = process
         self._control = control
         self._stderr = stderr
@@ -109,7 +110,9 @@ class ForkServer:
         self._reader = asyncio.create_task(self._read_reports(), name="sandbox-reports")
 
     @classmethod
-    async def start(cls, *, packages: Sequence[str], preload: Sequence[str]) -> Self:
+    async def start(
+        cls, *, packages: Sequence[str], preload: Sequence[str], reach: Mapping[str, Sequence[str]] | None
+    ) -> Self:
         """Start one and wait until it takes orders.
 
         Raises:
@@ -122,7 +125,8 @@ class ForkServer:
             control, theirs = socket.socketpair()
             undo.enter_context(control).setblocking(False)
             with theirs:
-                process = await asyncio.to_thread(_popen, theirs.fileno(), stderr, home, packages, preload)
+                config = {"home": str(home), "packages": packages, "preload": preload, "reach": reach}
+                process = await asyncio.to_thread(_popen, theirs.fileno(), stderr, config)
             undo.pop_all()
         server = cls(process, control, stderr, home)
         with suppress(TimeoutError):
@@ -199,10 +203,11 @@ class ForkServer:
                 while len(data) >= wire.REPORT.size:
                     number, status = wire.REPORT.unpack_from(data)
                     data = data[wire.REPORT.size :]
-                    if number:
-                        self._children.pop(number).ended.set_result(status)
-                    else:
+                    if number == wire.READY:
+                        self.gaps = status
                         self._ready.set()
+                    else:
+                        self._children.pop(number).ended.set_result(status)
         self._end_all()
         self._ready.set()  # whoever waits for it looks whether it is alive
 
@@ -211,16 +216,8 @@ class ForkServer:
             self._children.popitem()[1].ended.set_result(None)
 
 
-def _popen(
-    control: int, stderr: IO[bytes], home: Path, packages: Sequence[str], preload: Sequence[str]
-) -> subprocess.Popen[bytes]:
-    config = {
-        "path": [str(Path(entry).absolute()) for entry in sys.path],  # "" is where the worker stands
-        "control": control,
-        "home": str(home),
-        "packages": packages,
-        "preload": preload,
-    }
+def _popen(control: int, stderr: IO[bytes], config: dict[str, Any]) -> subprocess.Popen[bytes]:
+    config |= {"path": [str(Path(entry).absolute()) for entry in sys.path], "control": control}  # "" is where it stands
     return subprocess.Popen(  # noqa: S603  # this interpreter, our own code
         [sys.executable, "-I", "-c", _BOOT, json.dumps(config)],
         stdin=subprocess.DEVNULL,

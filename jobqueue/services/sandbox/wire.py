@@ -28,7 +28,7 @@ SPAWN: Final = b"S"  # the record carries two descriptors: conversation socket, 
 KILL: Final = b"K"  # the limits are 0
 
 REPORT: Final = struct.Struct("!Qi")  # a child's number and its wait status: it and its descendants are gone
-READY: Final = REPORT.pack(0, 0)  # the fork server's first record; children are numbered from 1
+READY: Final = 0  # the number in the fork server's first record, which has `confine`'s gaps for a status
 
 _HEADER: Final = struct.Struct("!I")
 _CHUNK_BYTES: Final = 1 << 18
